@@ -50,6 +50,13 @@ SCHEMAS = {
         "allOf": [{"properties": {"b": {"type": "null"}}, "required": ["b"]}],
         "maxProperties": 3,
     },
+    "bounds without a whole number": {
+        "type": "number",
+        "exclusiveMinimum": 3,
+        "exclusiveMaximum": 3.5,
+    },
+    "just below zero": {"type": "number", "minimum": -0.5, "exclusiveMaximum": 0},
+    "just above zero": {"type": "number", "exclusiveMinimum": 0, "maximum": 0.5},
     "exclusive bounds": {"type": "integer", "exclusiveMinimum": 9, "exclusiveMaximum": 12},
     "bounds of numbers": {"type": "number", "minimum": -2.5, "maximum": 2.5, "multipleOf": 0.5},
     "three items": {"type": "array", "items": {"type": "integer"}, "minItems": 3, "maxItems": 3},
@@ -119,8 +126,26 @@ def test_answers_follow_the_schema(demo, name):
         ({"type": "array", "minItems": 5, "maxItems": 2}, "minItems"),
         ({"type": "string", "pattern": "(?=a)b"}, "(?=a)b"),
         ({"$ref": "#/nowhere"}, "nowhere"),
-        ({"$ref": "#"}, "no text"),
+        ({"$ref": "#"}, "#: no text"),
         (False, "allows nothing"),
+        ({"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1e-20}, "too close"),
+        ({"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 5e-324}, "too close"),
+        (
+            {"minProperties": 2, "patternProperties": {"^[ab]$": {"const": 1}}},
+            "#: `minProperties` 2",
+        ),
+        (an_object(a={"type": "object", "minProperties": 2}), "#/properties/a: `minProperties` 2"),
+        (an_object(a={"type": "array", "minItems": -3}), "#/properties/a: `minItems`"),
+        (an_object(a={"type": "string", "minLength": 2**40}), "#/properties/a: `minLength`"),
+        (an_object(a={"multipleOf": -2}), "#/properties/a: `multipleOf`"),
+        (an_object(a={"type": "strin"}), "#/properties/a: `type`"),
+        (an_object(a=an_object(b={"pattern": "a{5,2}"})), "#/properties/a/properties/b: "),
+        ({"items": {"anyOf": [{}, {"not": {}}]}}, "#/items/anyOf/1: "),
+        ({"$ref": "#/$defs/x", "$defs": {"x": an_object(a={"uniqueItems": True})}}, "#/$defs/x"),
+        (an_object(a={"type": "array", "minItems": 5, "maxItems": 2}), "#/properties/a: "),
+        ({"type": "array", "items": {"$ref": "#"}, "minItems": 1}, "#: no text matches it"),
+        (an_object(a={"$ref": "#"}), "#: no text matches it"),
+        ({"anyOf": [an_object(a={"$ref": "#"}), an_object(b={"$ref": "#"})]}, "no text matches it"),
     ],
 )
 def test_what_cannot_be_followed_is_refused_by_name(demo, schema, said):
@@ -155,3 +180,73 @@ def test_answers_that_were_begun_go_on_by_the_schema(demo):
     for options in ({"json_schema": schema}, {"response_format": {"type": "json_object"}}):
         with pytest.raises(InvalidArgumentError, match="beginning of the answer"):
             demo.chat(messages, continue_final_message=True, **options)
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {
+            "type": "object",
+            "required": ["a"],
+            "properties": {"a": {"type": "boolean"}},
+            "patternProperties": {"^b[0-9]$": {"type": "null"}},
+            "additionalProperties": False,
+            "minProperties": 2,
+            "maxProperties": 2,
+        },
+        # One of the choices would never end.
+        {
+            "anyOf": [
+                {"type": "array", "items": {"$ref": "#/anyOf/0"}, "minItems": 1},
+                {"type": "array", "items": {"type": "boolean"}, "maxItems": 2},
+            ]
+        },
+        {"type": "array", "items": {"type": "boolean"}, "minItems": 1.0, "maxItems": 2**40},
+        {"type": "string", "maxLength": 2**63},
+    ],
+)
+def test_limits_that_can_be_followed(demo, schema):
+    whole = 0
+    for seed in range(12):
+        answer = demo.generate(
+            QUESTION, json_schema=schema, seed=seed, temperature=1.5, max_tokens=80
+        )
+        if answer.finish_reason == "stop":
+            whole += 1
+            value = json.loads(answer.text, object_pairs_hook=check_names)
+            Draft202012Validator(schema).validate(value)
+    assert whole > 0, "no answer was whole"
+
+
+def check_names(pairs):
+    names = [name for name, _ in pairs]
+    assert len(names) == len(set(names)), names
+    return dict(pairs)
+
+
+def test_names_are_not_written_with_escapes(demo):
+    """Otherwise `"\\u0061"` would be another property with the name `a`."""
+    schema = an_object(a={"type": "integer"}) | {"additionalProperties": {"type": "string"}}
+    messages = [{"role": "user", "content": "Hi"}]
+    for begun, is_allowed in [('"b": "x"', True), ('"\\u0061": "x"', False), ('"a": 1', False)]:
+        start = {"role": "assistant", "content": '{"a": 1, ' + begun}
+        options = {"json_schema": schema, "continue_final_message": True, "max_tokens": 3}
+        if is_allowed:
+            demo.chat([*messages, start], **options)
+        else:
+            with pytest.raises(InvalidArgumentError, match="beginning of the answer"):
+                demo.chat([*messages, start], **options)
+
+
+def test_schemas_that_are_nested_too_deeply_are_one_kind_of_error(demo):
+    deep = {}
+    for _ in range(110):
+        deep = {"items": deep}
+    chain = {f"d{i}": {"items": {"$ref": f"#/$defs/d{i + 1}"}} for i in range(4000)}
+    messages = [{"role": "user", "content": QUESTION}]
+    for schema in (deep, json.dumps(deep), {"$ref": "#/$defs/d0", "$defs": chain | {"d4000": {}}}):
+        with pytest.raises(InvalidArgumentError, match="nested too deeply") as generated:
+            demo.generate(QUESTION, json_schema=schema)
+        with pytest.raises(InvalidArgumentError) as answered:
+            demo.chat(messages, json_schema=schema)
+        assert str(answered.value) == str(generated.value)

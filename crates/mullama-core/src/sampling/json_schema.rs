@@ -1,13 +1,18 @@
 //! A JSON schema that llguidance can enforce, and its parts.
 
+use std::collections::HashSet;
 use std::panic::AssertUnwindSafe;
+use std::time::{Duration, Instant};
 
 use llguidance::api::{GrammarInit, ParserLimits, TopLevelGrammar};
 use llguidance::panic_utils::catch_unwind;
 use serde_json::{Map, Value, json};
 
-use super::schema::{MAX_REFERENCES, check_depth, check_numbers, simplified};
+use super::refusal::{single_line, unusable};
+use super::schema::{MAX_DEPTH, MAX_REFERENCES, is_too_deep, simplified};
+use super::subschemas::{children, escaped, target, visit};
 use super::text_schema::{Texts, texts_of};
+use super::{combined, endless, keywords};
 use crate::engine::with_stack;
 use crate::{Error, ErrorKind, Result};
 
@@ -84,34 +89,82 @@ pub(crate) struct Schema {
     root: Value,
 }
 
+/// Limits of the search for the place that llguidance refuses.
+const MAX_SEARCHED: usize = 1000;
+const MAX_SEARCH_TIME: Duration = Duration::from_secs(1);
+
+/// Why llguidance refuses a schema.
+struct Refusal {
+    reason: String,
+    /// The first error of those that led to it.
+    cause: String,
+}
+
 impl Schema {
-    /// Simplifies and checks a schema. Fails if a part of it cannot be enforced.
+    /// Simplifies and checks a schema. Fails if a part of it cannot be enforced; the error names the part.
     pub fn new(schema: &Value) -> Result<Self> {
         let schema = match schema {
-            Value::String(text) => serde_json::from_str(text)
-                .map_err(|error| unusable(&format!("it is not valid JSON: {error}")))?,
+            Value::String(text) => read(text)?,
             other => other.clone(),
         };
-        check_depth(&schema)
-            .and_then(|()| check_numbers(&schema, "#"))
-            .map_err(|reason| unusable(&reason))?;
-        let root = match simplified(schema) {
+        if is_too_deep(&schema) {
+            return Err(too_deep());
+        }
+        with_stack(STACK, || Self::checked(schema))?.map_err(|reason| unusable(&reason))
+    }
+
+    fn checked(schema: Value) -> std::result::Result<Self, String> {
+        keywords::check(&schema)?;
+        let mut root = match simplified(schema) {
             Value::Bool(true) => json!({}),
-            schema @ Value::Object(_) => schema,
-            Value::Bool(false) => return Err(unusable("`false` allows nothing")),
-            _ => return Err(unusable("an object, true or false is expected")),
+            Value::Bool(false) => return Err("`false` allows nothing".to_owned()),
+            schema => schema,
         };
+        combined::check(&root)?;
+        if has_reference(&root) {
+            endless::remove(&mut root)?;
+        }
         let schema = Self { root };
-        let grammar = TopLevelGrammar::from_json_schema(schema.at(""));
-        let compile = || {
-            let limits = ParserLimits { verbose_errors: false, ..ParserLimits::default() };
-            let compile = || GrammarInit::Serialized(grammar).to_internal(None, limits).map(drop);
-            // llguidance panics if it quotes a value and would have to cut it within a character.
-            catch_unwind(AssertUnwindSafe(compile))
+        match schema.compile("") {
+            Ok(()) => Ok(schema),
+            Err(Refusal { reason, cause }) => {
+                Err(format!("#{}: {}", schema.refused_place(&cause), single_line(&reason)))
+            }
+        }
+    }
+
+    /// Compiles the schema at a place; needs [`STACK`].
+    fn compile(&self, place: &str) -> std::result::Result<(), Refusal> {
+        let grammar = TopLevelGrammar::from_json_schema(self.at(place));
+        let limits = ParserLimits { verbose_errors: false, ..ParserLimits::default() };
+        let compile = || GrammarInit::Serialized(grammar).to_internal(None, limits).map(drop);
+        // llguidance panics if it quotes a value and would have to cut it within a character.
+        catch_unwind(AssertUnwindSafe(compile)).map_err(|error| Refusal {
+            reason: format!("{error:#}"),
+            cause: error.root_cause().to_string(),
+        })
+    }
+
+    /// The innermost place whose schema is refused for the same cause as the whole: llguidance does not name it.
+    fn refused_place(&self, cause: &str) -> String {
+        let end = Instant::now() + MAX_SEARCH_TIME;
+        let (mut place, mut tried) = (String::new(), HashSet::new());
+        let mut is_refused = |place: &str| {
+            tried.len() < MAX_SEARCHED
+                && Instant::now() < end
+                && tried.insert(place.to_owned())
+                && self.compile(place).is_err_and(|refusal| refusal.cause == cause)
         };
-        with_stack(STACK, compile)?
-            .map_err(|reason| unusable(&single_line(&format!("{reason:#}"))))?;
-        Ok(schema)
+        loop {
+            let schema = self.root.pointer(&place).unwrap_or(&Value::Null);
+            let referred = schema.as_object().and_then(|keywords| target(keywords, &self.root));
+            let referred = referred.map(|(place, _)| place.trim_start_matches('#').to_owned());
+            let mut parts = children(schema, &place).into_iter().map(|part| part.place);
+            match parts.find(|place| is_refused(place)).or(referred.filter(|it| is_refused(it))) {
+                Some(inner) => place = inner,
+                None => return place,
+            }
+        }
     }
 
     /// The schema at a place (a JSON pointer), in the form that llguidance compiles.
@@ -183,7 +236,7 @@ impl Schema {
 
     fn property_at(&self, object: &str, name: &str, depth: usize) -> Option<String> {
         let (place, schema) = self.resolved(object);
-        let own = format!("{place}/properties/{}", Self::escaped(name));
+        let own = format!("{place}/properties/{}", escaped(name));
         if self.root.pointer(&own).is_some() {
             return Some(own);
         }
@@ -224,11 +277,6 @@ impl Schema {
     /// Whether a keyword constrains values.
     pub fn is_keyword(name: &str) -> bool {
         name == "type" || name == "properties" || KEYWORDS.contains(&name)
-    }
-
-    /// Escapes a name for a JSON pointer.
-    pub fn escaped(name: &str) -> String {
-        name.replace('~', "~0").replace('/', "~1")
     }
 }
 
@@ -274,9 +322,43 @@ fn shape(schema: &mut Value) {
     }
 }
 
+/// Reads a schema that was given as a text.
+fn read(text: &str) -> Result<Value> {
+    serde_json::from_str(text).map_err(|error| {
+        if error.to_string().starts_with("recursion limit exceeded") {
+            return too_deep();
+        }
+        unusable(&format!("it is not valid JSON: {error}"))
+    })
+}
+
 fn with_settings(mut schema: Value) -> Value {
-    schema["x-guidance"] = json!({"whitespace_flexible": true, "whitespace_pattern": WHITE_SPACE});
+    let mut settings = json!({"whitespace_flexible": true, "whitespace_pattern": WHITE_SPACE});
+    if excludes_names(&schema) {
+        // Otherwise an excluded name could be written with an escape: `"\u0061"` for `"a"`.
+        settings["json_allowed_escapes"] = r#"nrbtf\""#.into();
+    }
+    schema["x-guidance"] = settings;
     schema
+}
+
+/// Whether objects may have other properties than those that they name.
+fn excludes_names(schema: &Value) -> bool {
+    let is_one = |schema: &Value| {
+        let names = ["properties", "patternProperties", "required"];
+        names.iter().any(|keyword| schema.get(keyword).is_some())
+            && schema.get("additionalProperties") != Some(&Value::Bool(false))
+    };
+    visit(schema, "", &mut |_, part| if is_one(part) { Err(String::new()) } else { Ok(()) })
+        .is_err()
+}
+
+/// The error of a schema with more levels than can be compiled: the kind is that of other arguments which are nested
+/// too deeply.
+fn too_deep() -> Error {
+    let message =
+        format!("the JSON schema is nested too deeply: it has more than {MAX_DEPTH} levels");
+    Error::new(ErrorKind::InvalidArgument, message)
 }
 
 fn has_reference(schema: &Value) -> bool {
@@ -308,30 +390,6 @@ fn each_reference(fields: &mut Map<String, Value>) {
             }
             value => refer_to_root(value),
         }
-    }
-}
-
-/// The error of a schema that cannot be enforced.
-pub(crate) fn unusable(reason: &str) -> Error {
-    unsupported_constraint(SCHEMA, reason)
-}
-
-/// The name of a schema in error messages.
-pub(super) const SCHEMA: &str = "the JSON schema";
-
-/// The error of a constraint that cannot be enforced.
-pub(super) fn unsupported_constraint(what: &str, reason: &str) -> Error {
-    Error::new(ErrorKind::InvalidGrammar, format!("{what} cannot be enforced: {reason}"))
-}
-
-/// Shortens a reason to one line: it may have several, quote a long schema, and contain a backtrace.
-pub(super) fn single_line(reason: &str) -> String {
-    const MAX_REASON_CHARACTERS: usize = 300;
-    let reason = reason.split("\n<backtrace>").next().unwrap_or_default();
-    let line = reason.split_whitespace().collect::<Vec<_>>().join(" ");
-    match line.char_indices().nth(MAX_REASON_CHARACTERS) {
-        Some((end, _)) => format!("{} ...", &line[..end]),
-        None => line,
     }
 }
 
@@ -373,13 +431,37 @@ mod tests {
             (json!(false), "`false`"),
             (
                 json!({"type": "array", "minItems": {(format!("a{}", "é".repeat(99))): 1}}),
-                "char boundary",
+                "`minItems` must be",
             ),
             (json!(3), "an object"),
         ] {
             let error = Schema::new(&schema).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::InvalidGrammar);
             assert!(error.to_string().contains(said), "{error}");
+        }
+    }
+
+    #[test]
+    fn the_innermost_part_that_is_refused_is_named() {
+        let part = json!({"type": "string", "pattern": "a{5,2}"});
+        for (schema, place) in [
+            (
+                json!({"properties": {"a": {"properties": {"b": part}}}}),
+                "#/properties/a/properties/b",
+            ),
+            (json!({"items": {"anyOf": [{}, {"uniqueItems": true}]}}), "#/items/anyOf/1"),
+            (
+                json!({"items": {"$ref": "#/$defs/x"}, "$defs": {"x": {"items": part}}}),
+                "#/$defs/x/items",
+            ),
+            // A property that nothing matches is left out, and not what is refused.
+            (
+                json!({"properties": {"a": {"minLength": 3, "maxLength": 2}, "b": {"not": {}}}}),
+                "#/properties/b",
+            ),
+        ] {
+            let error = Schema::new(&schema).unwrap_err().to_string();
+            assert!(error.contains(&format!(" {place}: ")), "{schema}: {error}");
         }
     }
 

@@ -5,17 +5,23 @@
 //! the draw.
 
 mod adjusting;
+mod bounds;
+mod combined;
 mod drafting;
+mod endless;
 mod gbnf;
 mod grammar;
 mod guess;
 mod guide;
 mod json_schema;
+mod keywords;
 mod raw;
 mod reasoning;
+mod refusal;
 mod sampler;
 mod schema;
 mod settings;
+mod subschemas;
 mod text_schema;
 mod trigger;
 
@@ -24,9 +30,11 @@ pub(crate) use drafting::DraftSampler;
 pub(crate) use grammar::{Grammar, GrammarSpec};
 pub(crate) use guess::Guess;
 pub(crate) use guide::Guides;
-pub(crate) use json_schema::{Schema, shape_of, unusable};
+pub(crate) use json_schema::{Schema, shape_of};
 pub(crate) use reasoning::{ReasoningSpec, ReasoningTags};
+pub(crate) use refusal::unusable;
 pub(crate) use sampler::{Sampler, are_valid_logits, invalid_logits};
 pub(crate) use settings::Sampling;
+pub(crate) use subschemas::escaped;
 pub(crate) use text_schema::{ANY_TEXT, Texts, quoted};
 pub(crate) use trigger::GrammarTriggers;

@@ -2,13 +2,17 @@
 //!
 //! - Unknown formats are annotations, as JSON Schema defines.
 //! - `oneOf` becomes `anyOf` if no value can follow two of its schemas: that can be enforced token by token.
-//! - Bounds beyond the integers that floating-point numbers represent exactly are moved to the largest of these.
+//! - Bounds of numbers become bounds that can be enforced ([`bounds`]).
 //! - Objects that list their properties have no others, unless the schema allows them explicitly: a model could add
 //!   more without end.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value};
+
+use super::bounds;
+use super::keywords::{COUNTS, MAX_COUNT, count};
+use super::subschemas::{children_mut, target};
 
 /// Largest number of references that are followed one after the other.
 pub(super) const MAX_REFERENCES: usize = 16;
@@ -35,76 +39,6 @@ const COMBINING: [&str; 5] = ["allOf", "anyOf", "oneOf", "$ref", "if"];
 const EXTRA_PROPERTY_KEYWORDS: [&str; 3] =
     ["additionalProperties", "patternProperties", "unevaluatedProperties"];
 
-/// Keywords whose contents are values, not schemas.
-const VALUES: [&str; 4] = ["const", "default", "enum", "examples"];
-
-/// The largest integer up to which floating-point numbers, as JSON readers use them, are exact.
-const MAX_EXACT: i64 = 1 << 53;
-
-/// The largest `multipleOf` that is enforced, written without its decimal point: enforcing it takes as many states.
-const MAX_MULTIPLE: u64 = 10_000;
-
-/// Fails for numbers that cannot be enforced. The error names their place.
-pub(super) fn check_numbers(schema: &Value, place: &str) -> Result<(), String> {
-    let is_beyond = |value: &Value| is_above(value, MAX_EXACT) || is_below(value, -MAX_EXACT);
-    match schema {
-        Value::Array(items) => items
-            .iter()
-            .enumerate()
-            .try_for_each(|(index, item)| check_numbers(item, &format!("{place}/{index}"))),
-        Value::Object(object) => object.iter().try_for_each(|(key, value)| match key.as_str() {
-            "enum" | "const" => match find_number(value, &is_beyond) {
-                Some(number) => Err(format!("{place}/{key}: {number} is beyond {MAX_EXACT}")),
-                None => Ok(()),
-            },
-            "minimum" | "exclusiveMinimum" if is_above(value, MAX_EXACT) => {
-                Err(format!("{place}: {key} is above {MAX_EXACT}"))
-            }
-            "maximum" | "exclusiveMaximum" if is_below(value, -MAX_EXACT) => {
-                Err(format!("{place}: {key} is below -{MAX_EXACT}"))
-            }
-            "multipleOf" if digits(value).is_some_and(|digits| digits > MAX_MULTIPLE) => {
-                Err(format!(
-                    "{place}: {key} {value} has more digits than can be enforced: {MAX_MULTIPLE} at most"
-                ))
-            }
-            key if VALUES.contains(&key) => Ok(()),
-            key => check_numbers(value, &format!("{place}/{key}")),
-        }),
-        _ => Ok(()),
-    }
-}
-
-/// Whether a number is above an integer. Floating-point numbers cannot represent the next integers above the bound.
-fn is_above(number: &Value, bound: i64) -> bool {
-    let is_above = |number: f64| number > bound as f64;
-    number.as_i64().map_or_else(|| number.as_f64().is_some_and(is_above), |number| number > bound)
-}
-
-fn is_below(number: &Value, bound: i64) -> bool {
-    let is_below = |number: f64| number < bound as f64;
-    number.as_i64().map_or_else(|| number.as_f64().is_some_and(is_below), |number| number < bound)
-}
-
-/// Finds a number in a value for which `holds` returns true.
-fn find_number<'a>(value: &'a Value, holds: &impl Fn(&Value) -> bool) -> Option<&'a Value> {
-    match value {
-        Value::Number(_) => holds(value).then_some(value),
-        Value::Array(items) => items.iter().find_map(|item| find_number(item, holds)),
-        Value::Object(object) => object.values().find_map(|value| find_number(value, holds)),
-        _ => None,
-    }
-}
-
-/// The digits of a number without the decimal point: 25 for 0.25.
-fn digits(number: &Value) -> Option<u64> {
-    let number = number.as_number()?.to_string();
-    let mantissa = number.split(['e', 'E']).next()?;
-    let mantissa = mantissa.strip_suffix(".0").unwrap_or(mantissa);
-    let digits: String = mantissa.chars().filter(char::is_ascii_digit).collect();
-    Some(digits.parse().unwrap_or(u64::MAX))
-}
-
 pub(super) fn simplified(mut schema: Value) -> Value {
     let root = schema.clone();
     let mut combined = BTreeSet::new();
@@ -115,11 +49,11 @@ pub(super) fn simplified(mut schema: Value) -> Value {
 }
 
 /// Largest depth of a schema, including references: compiling it recurses for each level.
-const MAX_DEPTH: usize = 100;
+pub(super) const MAX_DEPTH: usize = 100;
 
-/// Fails for a schema that is nested too deeply.
-pub(super) fn check_depth(schema: &Value) -> Result<(), String> {
-    Depths { root: schema, deepest: BTreeMap::new(), open: BTreeSet::new() }.check(schema, 0)
+/// Whether a schema is nested too deeply.
+pub(super) fn is_too_deep(schema: &Value) -> bool {
+    !Depths { root: schema, deepest: BTreeMap::new(), open: BTreeSet::new() }.are_bounded(schema, 0)
 }
 
 struct Depths<'a> {
@@ -131,65 +65,58 @@ struct Depths<'a> {
 }
 
 impl<'a> Depths<'a> {
-    fn check(&mut self, schema: &'a Value, depth: usize) -> Result<(), String> {
+    fn are_bounded(&mut self, schema: &'a Value, depth: usize) -> bool {
         if depth > MAX_DEPTH {
-            return Err(format!("it has more than {MAX_DEPTH} levels"));
+            return false;
         }
         match schema {
-            Value::Array(items) => items.iter().try_for_each(|item| self.check(item, depth + 1)),
+            Value::Array(items) => items.iter().all(|item| self.are_bounded(item, depth + 1)),
             Value::Object(object) => {
-                if let Some(Value::String(reference)) = object.get("$ref") {
-                    self.follow(reference, depth + 1)?;
-                }
-                object.values().try_for_each(|value| self.check(value, depth + 1))
+                self.is_bounded_at(object, depth + 1)
+                    && object.values().all(|value| self.are_bounded(value, depth + 1))
             }
-            _ => Ok(()),
+            _ => true,
         }
     }
 
-    fn follow(&mut self, reference: &'a str, depth: usize) -> Result<(), String> {
-        let target = reference.strip_prefix('#').and_then(|at| self.root.pointer(at));
-        let known = self.deepest.get(reference).is_some_and(|&before| before >= depth);
-        let Some(target) = target.filter(|_| !known && !self.open.contains(reference)) else {
-            return Ok(());
-        };
+    /// Follows the reference of a schema.
+    fn is_bounded_at(&mut self, schema: &'a Map<String, Value>, depth: usize) -> bool {
+        let Some((reference, target)) = target(schema, self.root) else { return true };
+        let is_known = self.deepest.get(reference).is_some_and(|&before| before >= depth);
+        if is_known || self.open.contains(reference) {
+            return true;
+        }
         self.deepest.insert(reference, depth);
         self.open.insert(reference);
-        let outcome = self.check(target, depth);
+        let is_bounded = self.are_bounded(target, depth);
         self.open.remove(reference);
-        outcome
+        is_bounded
     }
 }
 
 fn rewrite(schema: &mut Value, root: &Value) {
-    match schema {
-        Value::Array(items) => items.iter_mut().for_each(|item| rewrite(item, root)),
-        Value::Object(object) => {
-            let format = object.get("format").and_then(Value::as_str);
-            if format.is_some_and(|format| !FORMATS.contains(&format)) {
-                object.remove("format");
-            }
-            if let Some(Value::Array(choices)) = object.get("oneOf")
-                && !object.contains_key("anyOf")
-                && exclude_each_other(choices, root)
-                && let Some(choices) = object.remove("oneOf")
-            {
-                object.insert("anyOf".to_owned(), choices);
-            }
-            for (key, value) in object {
-                match key.as_str() {
-                    "minimum" | "exclusiveMinimum" if is_below(value, -MAX_EXACT) => {
-                        *value = (-MAX_EXACT).into();
-                    }
-                    "maximum" | "exclusiveMaximum" if is_above(value, MAX_EXACT) => {
-                        *value = MAX_EXACT.into();
-                    }
-                    key if VALUES.contains(&key) => {}
-                    _ => rewrite(value, root),
-                }
-            }
+    let Value::Object(object) = schema else { return };
+    let format = object.get("format").and_then(Value::as_str);
+    if format.is_some_and(|format| !FORMATS.contains(&format)) {
+        object.remove("format");
+    }
+    if let Some(Value::Array(choices)) = object.get("oneOf")
+        && !object.contains_key("anyOf")
+        && exclude_each_other(choices, root)
+        && let Some(choices) = object.remove("oneOf")
+    {
+        object.insert("anyOf".to_owned(), choices);
+    }
+    for keyword in COUNTS {
+        match object.get(keyword).and_then(count) {
+            None => {}
+            Some(MAX_COUNT..) if keyword.starts_with("max") => _ = object.remove(keyword),
+            Some(count) => object[keyword] = count.into(),
         }
-        _ => {}
+    }
+    bounds::narrow(object);
+    for part in children_mut(object) {
+        rewrite(part, root);
     }
 }
 
@@ -281,8 +208,10 @@ fn exclude_each_other(choices: &[Value], root: &Value) -> bool {
 fn resolve<'a>(schema: &'a Value, root: &'a Value) -> Option<&'a Map<String, Value>> {
     let mut schema = schema.as_object()?;
     for _ in 0..MAX_REFERENCES {
-        let Some(reference) = schema.get("$ref") else { return Some(schema) };
-        schema = root.pointer(reference.as_str()?.strip_prefix('#')?)?.as_object()?;
+        if !schema.contains_key("$ref") {
+            return Some(schema);
+        }
+        schema = target(schema, root)?.1.as_object()?;
     }
     None
 }
@@ -390,13 +319,13 @@ mod tests {
             schema["$defs"]["d0"] = json!({"type": "object"});
             schema
         };
-        assert!(check_depth(&chain(10)).is_ok());
-        assert!(check_depth(&chain(4000)).unwrap_err().contains("levels"));
+        assert!(!is_too_deep(&chain(10)));
+        assert!(is_too_deep(&chain(4000)));
         let circle = json!({"$ref": "#/$defs/a", "$defs": {"a": {"items": {"$ref": "#/$defs/a"}}}});
-        assert!(check_depth(&circle).is_ok());
+        assert!(!is_too_deep(&circle));
         // It has two to the power of its number of parts paths.
         let twice = |index| json!({"items": {"$ref": format!("#/$defs/d{index}")}, "not": {"$ref": format!("#/$defs/d{index}")}});
         let links: Map<_, _> = (1..40).map(|i| (format!("d{i}"), twice(i - 1))).collect();
-        assert!(check_depth(&json!({"$ref": "#/$defs/d39", "$defs": links})).is_ok());
+        assert!(!is_too_deep(&json!({"$ref": "#/$defs/d39", "$defs": links})));
     }
 }

@@ -688,7 +688,11 @@ impl<'a> Calls<'a> {
             },
         };
         if is_python {
-            schema["x-guidance"] = json!({"whitespace_flexible": false, "item_separator": ", ?", "key_separator": ": ?"});
+            let settings = &mut schema["x-guidance"];
+            settings["whitespace_flexible"] = false.into();
+            settings["whitespace_pattern"] = Value::Null;
+            settings["item_separator"] = ", ?".into();
+            settings["key_separator"] = ": ?".into();
         }
         Ok(self.lark.json(&schema))
     }

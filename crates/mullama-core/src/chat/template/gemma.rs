@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 
 use super::lark::{Lark, SPACE};
 use crate::Result;
-use crate::sampling::{ANY_TEXT, Schema, Texts, quoted, unusable};
+use crate::sampling::{ANY_TEXT, Schema, Texts, escaped, quoted, unusable};
 
 /// The quote before and after a text.
 const TEXT_DELIMITER: &str = "<|\"|>";
@@ -179,7 +179,7 @@ impl Writer<'_> {
             if name.contains([':', '}']) {
                 return Err(unusable(&format!("the name `{name}` at #{place} cannot be written")));
             }
-            let value = self.value(&format!("{place}/properties/{}", Schema::escaped(name)))?;
+            let value = self.value(&format!("{place}/properties/{}", escaped(name)))?;
             let name_end = self.lark.terminal(&format!("{} {SPACE}", quoted(&format!("{name}:"))));
             let field = self.lark.rule(&format!("{name_end} {value}"));
             let first = format!("{field} {go_on}");
