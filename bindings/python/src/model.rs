@@ -206,7 +206,9 @@ macro_rules! methods {
                 options: Option<Options<GenerateOptions>>,
             ) -> Result<Py<<Self as CallStyle>::Stream>> {
                 let model = core(slf)?;
-                let open = async move { model.stream(prompt.0, &with_defaults(options)) };
+                let open = async move {
+                    model.stream_async(prompt.0, &with_defaults(options)).await
+                };
                 Opened::open(slf.py(), open)
             }
 

@@ -1,10 +1,13 @@
 """Answers with a JSON schema are valid according to an independent validator."""
 
 import json
+import os
+import signal
+import threading
 
 import pytest
 from jsonschema import Draft202012Validator, FormatChecker
-from mullama import InvalidArgumentError, InvalidGrammarError
+from mullama import InvalidArgumentError, InvalidGrammarError, Model
 
 QUESTION = "What is the capital of France?"
 
@@ -250,3 +253,31 @@ def test_schemas_that_are_nested_too_deeply_are_one_kind_of_error(demo):
         with pytest.raises(InvalidArgumentError) as answered:
             demo.chat(messages, json_schema=schema)
         assert str(answered.value) == str(generated.value)
+
+
+LARGE = {
+    "grammar": 'root ::= "' + "b" * 4_000_000 + '"',
+    "json_schema": {"enum": list(range(400_000))},
+    "regex": "|".join(f"a{i}" for i in range(150_000)),
+    "lark": 'start: "' + "b" * 1_000_000 + '"',
+}
+
+
+@pytest.mark.parametrize("name", LARGE)
+def test_compiling_ends_with_the_timeout_and_an_interrupt(name):
+    """Large grammars take seconds, and go on in the background."""
+    with Model("demo", n_gpu_layers=0, n_threads=1) as model:
+        try:
+            late = model.generate(QUESTION, timeout=0.01, max_tokens=1, **{name: LARGE[name]})
+            assert late.finish_reason == "cancelled"
+            assert late.text == ""
+        except InvalidGrammarError:
+            pytest.skip("it is refused sooner")
+        interrupt = threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGINT))
+        interrupt.start()
+        with pytest.raises((KeyboardInterrupt, InvalidGrammarError)):
+            while True:
+                model.generate(QUESTION, max_tokens=1, **{name: LARGE[name]})
+        interrupt.join()
+        # Other requests of the model go on.
+        assert model.generate(QUESTION, max_tokens=1).usage.completion_tokens == 1

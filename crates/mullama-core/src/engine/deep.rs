@@ -36,11 +36,16 @@ pub(crate) fn run_on_new_thread<T: Send + 'static>(
     bytes: usize,
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<flume::Receiver<T>> {
-    check_memory(bytes.saturating_add(HEAP_RESERVE))?;
     let (sender, receiver) = flume::bounded(1);
-    let send = move || _ = sender.send(work());
-    builder(bytes).spawn(send).map_err(|error| refused(bytes, error))?;
+    spawn(bytes, move || _ = sender.send(work()))?;
     Ok(receiver)
+}
+
+/// Starts a thread with `bytes` of stack.
+pub(super) fn spawn(bytes: usize, work: impl FnOnce() + Send + 'static) -> Result<()> {
+    check_memory(bytes.saturating_add(HEAP_RESERVE))?;
+    builder(bytes).spawn(work).map_err(|error| refused(bytes, error))?;
+    Ok(())
 }
 
 fn builder(bytes: usize) -> thread::Builder {

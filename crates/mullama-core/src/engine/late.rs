@@ -67,6 +67,22 @@ impl WatchedRequest {
     }
 }
 
+/// A call at a time. Dropping it cancels the call.
+pub(crate) struct Alarm(Key);
+
+impl Alarm {
+    /// Calls `call` at `time`, on another thread.
+    pub fn at(time: Instant, call: impl FnOnce() + Send + 'static) -> Self {
+        Self(set_alarm(time, call))
+    }
+}
+
+impl Drop for Alarm {
+    fn drop(&mut self) {
+        cancel_alarm(self.0);
+    }
+}
+
 /// Identifies an alarm.
 type Key = (Instant, u64);
 

@@ -2,6 +2,7 @@
 //! the threads that use the contexts.
 
 mod adapter;
+mod background;
 mod batch;
 mod closed;
 mod context;
@@ -23,6 +24,7 @@ mod weights;
 mod window;
 
 pub(crate) use adapter::{AdapterSet, check_adapters};
+pub(crate) use background::run_in_background;
 pub(crate) use batch::SeqId;
 pub(crate) use closed::closed;
 pub(crate) use context::{Context, Decoded, Saved, Sharing, damaged_cells};
@@ -30,7 +32,7 @@ pub(crate) use deep::{run_on_new_thread, with_stack};
 pub use exit::shut_down;
 pub(crate) use failure::Failure;
 pub(crate) use fingerprint::{Fingerprint, combine, fingerprint_of_file};
-pub(crate) use late::DeadlineWatch;
+pub(crate) use late::{Alarm, DeadlineWatch};
 pub use memory::{DeviceShare, Placement};
 pub(crate) use projector::{Part, Piece, PreparedPicture, Projector};
 pub(crate) use settings::{ContextSettings, Outputs};

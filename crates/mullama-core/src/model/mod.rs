@@ -1,5 +1,6 @@
 //! A loaded model and its methods.
 
+mod constraint;
 mod conversation;
 mod defaults;
 mod embed;

@@ -3,6 +3,7 @@
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::constraint::{Compiling, Constraint};
 use super::handle::Model;
 use super::loaded::Loaded;
 use super::vision::{SeenPrompt, tokens_of};
@@ -12,12 +13,13 @@ use crate::chat::{
 };
 use crate::engine::{DeadlineWatch, PreparedPicture, run_on_new_thread};
 use crate::options::{ChatOptions, DraftMode, GenerateOptions, Lora, Prompt, deadline};
-use crate::sampling::{Grammar, GrammarSpec, ReasoningSpec, Sampling};
+use crate::sampling::{GrammarSpec, ReasoningSpec, Sampling};
 use crate::scheduler::{
     Answer, Banned, Completion, Delivery, Engine, Job, MaxGuesses, MediaRun, SharedAnswer, Stream,
 };
 use crate::{CancelToken, Error, ErrorKind, Result, Token};
 use mullama_base::Text;
+use mullama_sys::shim::ChatParser;
 use serde_json::Value;
 
 /// Size in bytes of the stack of the thread that decodes pictures.
@@ -26,7 +28,6 @@ const PICTURE_STACK: usize = 2 << 20;
 /// The parts of a request other than its options.
 #[derive(Default)]
 pub(super) struct RequestExtras {
-    grammar: Option<GrammarSpec>,
     /// Stop sequences of the chat template.
     stops: Vec<String>,
     /// Special tokens whose text is part of the answer.
@@ -37,6 +38,27 @@ pub(super) struct RequestExtras {
     media: Vec<MediaRun>,
     /// The start of the call, if it was before the request is submitted.
     began: Option<Instant>,
+}
+
+/// A request whose constraint is being compiled.
+struct PreparedRequest {
+    loaded: Arc<Loaded>,
+    tokens: Vec<Token>,
+    constraint: Compiling,
+    extras: RequestExtras,
+}
+
+/// What turns the stream of a request into that of a chat.
+struct AnswerReader {
+    parser: ChatParser,
+    pieces: Pieces,
+    begun: Option<Message>,
+}
+
+impl AnswerReader {
+    fn read(self, stream: Stream, options: &ChatOptions) -> ChatStream {
+        ChatStream::new(stream, self.parser, self.pieces, options.companion.clone(), self.begun)
+    }
 }
 
 /// A prompt that is being rendered.
@@ -89,7 +111,8 @@ impl Model {
         prompt: impl Into<Prompt>,
         options: &GenerateOptions,
     ) -> Result<Completion> {
-        self.start(prompt.into(), options, Delivery::Whole)?.finish_async().await
+        let started = self.start_async(prompt.into(), options, Delivery::Whole);
+        started.await?.finish_async().await
     }
 
     /// Generates the text between two texts (fill in the middle), with a model that was trained for
@@ -120,12 +143,59 @@ impl Model {
         self.start(prompt.into(), options, Delivery::Pieces)
     }
 
+    /// As [`Model::stream`], without blocking the thread until a grammar is compiled.
+    pub async fn stream_async(
+        &self,
+        prompt: impl Into<Prompt>,
+        options: &GenerateOptions,
+    ) -> Result<Stream> {
+        self.start_async(prompt.into(), options, Delivery::Pieces).await
+    }
+
     fn start(
         &self,
         prompt: Prompt,
         options: &GenerateOptions,
         delivery: Delivery,
     ) -> Result<Stream> {
+        self.submit_prepared(self.prepare(prompt, options, delivery)?, options)
+    }
+
+    async fn start_async(
+        &self,
+        prompt: Prompt,
+        options: &GenerateOptions,
+        delivery: Delivery,
+    ) -> Result<Stream> {
+        let prepared = self.prepare(prompt, options, delivery)?;
+        self.submit_prepared_async(prepared, options).await
+    }
+
+    fn submit_prepared(
+        &self,
+        prepared: PreparedRequest,
+        options: &GenerateOptions,
+    ) -> Result<Stream> {
+        let PreparedRequest { loaded, tokens, constraint, extras } = prepared;
+        self.submit(loaded, tokens, options, constraint.wait()?, extras)
+    }
+
+    async fn submit_prepared_async(
+        &self,
+        prepared: PreparedRequest,
+        options: &GenerateOptions,
+    ) -> Result<Stream> {
+        let PreparedRequest { loaded, tokens, constraint, extras } = prepared;
+        self.submit(loaded, tokens, options, constraint.wait_async().await?, extras)
+    }
+
+    fn prepare(
+        &self,
+        prompt: Prompt,
+        options: &GenerateOptions,
+        delivery: Delivery,
+    ) -> Result<PreparedRequest> {
+        let began = Instant::now();
         let loaded = self.loaded()?;
         let tokens = match &options.infill_suffix {
             Some(suffix) => loaded.infill(prompt, suffix)?,
@@ -138,12 +208,9 @@ impl Model {
         };
         let grammar =
             GrammarSpec::asked(options)?.or_else(|| options.json_schema.as_ref().map(of_schema));
-        self.submit(
-            loaded,
-            tokens,
-            options,
-            RequestExtras { grammar, delivery, ..RequestExtras::default() },
-        )
+        let constraint = Compiling::start(&loaded, grammar, deadline(began, options.timeout)?)?;
+        let extras = RequestExtras { delivery, began: Some(began), ..RequestExtras::default() };
+        Ok(PreparedRequest { loaded, tokens, constraint, extras })
     }
 
     /// Answers the last message, using the model's chat template, and waits for the complete
@@ -187,7 +254,9 @@ impl Model {
         let began = Instant::now();
         let pictures = self.pictures(messages)?;
         let rendered = self.render(messages, options, true, began)?.wait()?;
-        self.start_answer(rendered, &pictures, options, delivery, began)
+        let (prepared, reader) =
+            self.prepare_answer(rendered, &pictures, options, delivery, began)?;
+        Ok(reader.read(self.submit_prepared(prepared, &options.generate)?, options))
     }
 
     async fn stream_answer_async(
@@ -210,7 +279,10 @@ impl Model {
             Vec::new()
         };
         let rendered = self.render(messages, options, true, began)?.wait_async().await?;
-        self.start_answer(rendered, &pictures, options, delivery, began)
+        let (prepared, reader) =
+            self.prepare_answer(rendered, &pictures, options, delivery, began)?;
+        let stream = self.submit_prepared_async(prepared, &options.generate).await?;
+        Ok(reader.read(stream, options))
     }
 
     /// Decodes the pictures of messages, and divides them into parts.
@@ -222,14 +294,14 @@ impl Model {
         loaded.vision.pictures(&loaded.weights, messages)
     }
 
-    fn start_answer(
+    fn prepare_answer(
         &self,
         rendered: Rendered,
         pictures: &[Arc<PreparedPicture>],
         options: &ChatOptions,
         delivery: Delivery,
         began: Instant,
-    ) -> Result<ChatStream> {
+    ) -> Result<(PreparedRequest, AnswerReader)> {
         let loaded = self.loaded()?;
         let Rendered { prompt, grammar, stops, preserved, reasoning, parser, begun } = rendered;
         let SeenPrompt { tokens, media } =
@@ -243,10 +315,12 @@ impl Model {
             })
             .collect();
         let pieces = Pieces { vocab: loaded.vocab.clone(), preserved: preserved.clone() };
+        let deadline = deadline(began, options.generate.timeout)?;
+        let constraint = Compiling::start(&loaded, grammar, deadline)?;
         let began = Some(began);
-        let extras = RequestExtras { grammar, stops, preserved, reasoning, delivery, media, began };
-        let stream = self.submit(loaded, tokens, &options.generate, extras)?;
-        Ok(ChatStream::new(stream, parser, pieces, options.companion.clone(), begun))
+        let extras = RequestExtras { stops, preserved, reasoning, delivery, media, began };
+        let reader = AnswerReader { parser, pieces, begun };
+        Ok((PreparedRequest { loaded, tokens, constraint, extras }, reader))
     }
 
     /// The prompt for a chat with these messages. Each picture is shown as `<image>`.
@@ -325,10 +399,10 @@ impl Model {
         loaded: Arc<Loaded>,
         prompt: Vec<Token>,
         options: &GenerateOptions,
+        constraint: Constraint,
         extras: RequestExtras,
     ) -> Result<Stream> {
-        let RequestExtras { grammar, mut stops, preserved, reasoning, delivery, media, began } =
-            extras;
+        let RequestExtras { mut stops, preserved, reasoning, delivery, media, began } = extras;
         let n_image = media.iter().map(|run| run.range().len()).sum();
         let submitted = began.unwrap_or_else(Instant::now);
         let engine = loaded.engine()?;
@@ -374,13 +448,19 @@ impl Model {
         let answer = SharedAnswer::new(answer);
         let given_up = answer.clone();
         let watch = DeadlineWatch::new(&cancel, move || given_up.give_up());
+        let grammar = match constraint {
+            Constraint::None => None,
+            Constraint::Compiled(grammar) => Some(grammar),
+            Constraint::Late => {
+                answer.give_up();
+                return Ok(Stream::new(stream_events, cancel, watch, loaded));
+            }
+        };
         let job = Job {
             prompt,
             media,
             sampling: Sampling { reasoning, ..Sampling::resolve(options, defaults)? },
-            grammar: grammar
-                .map(|spec| Grammar::new(&loaded.vocab, &loaded.guides, &spec))
-                .transpose()?,
+            grammar,
             processors: options.logits_processors.clone().unwrap_or_default(),
             banned: Banned::new(
                 &loaded.vocab,

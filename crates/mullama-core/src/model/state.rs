@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use super::constraint::Constraint;
 use super::handle::Model;
 use super::loaded::Loaded;
 use super::request::RequestExtras;
@@ -55,7 +56,8 @@ impl Model {
     fn compute_for_state(&self, wanted: &StateRequest) -> Result<Stream> {
         let options = GenerateOptions::default().with_max_tokens(1).with_temperature(0.0);
         let loaded = Arc::clone(&wanted.loaded);
-        self.submit(loaded, wanted.tokens.clone(), &options, RequestExtras::default())
+        let extras = RequestExtras::default();
+        self.submit(loaded, wanted.tokens.clone(), &options, Constraint::None, extras)
     }
 
     /// Loads a saved state: requests that start with its prompt reuse it. Returns its number of

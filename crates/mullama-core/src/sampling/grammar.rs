@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::gbnf::Gbnf;
 use super::guide::{Guide, Guides};
+use super::json_schema::STACK;
 use super::reasoning::ReasoningTags;
 use super::trigger::GrammarTriggers;
 use crate::engine::Vocab;
@@ -68,6 +69,9 @@ impl GrammarSpec {
         }
     }
 }
+
+/// Bytes of stack for compiling a constraint.
+pub(crate) const GRAMMAR_STACK: usize = STACK + (1 << 20);
 
 /// A position in a constrained text.
 pub(crate) enum Grammar {

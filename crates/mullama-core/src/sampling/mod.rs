@@ -27,7 +27,7 @@ mod trigger;
 
 pub(crate) use adjusting::Adjusting;
 pub(crate) use drafting::DraftSampler;
-pub(crate) use grammar::{Grammar, GrammarSpec};
+pub(crate) use grammar::{GRAMMAR_STACK, Grammar, GrammarSpec};
 pub(crate) use guess::Guess;
 pub(crate) use guide::Guides;
 pub(crate) use json_schema::{Schema, shape_of};
