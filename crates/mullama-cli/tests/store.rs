@@ -203,6 +203,28 @@ fn a_model_is_made_from_a_modelfile() {
 }
 
 #[test]
+fn parameters_that_run_would_refuse_are_refused_in_creating() {
+    let home = Home::new();
+    for parameter in [
+        "num_batch 2147483647",
+        "num_gpu -99",
+        "mirostat 9",
+        "top_p 5.0",
+        "repeat_last_n -5",
+        "num_ctx 4294967296",
+    ] {
+        let file = format!("FROM demo\nPARAMETER {parameter}\n");
+        fs::write(home.path().join("Modelfile"), file).unwrap();
+        let err = home.stderr_of(2, &["create", "mine"]);
+        assert!(err.contains(&format!("PARAMETER {parameter}: ")), "{err}");
+    }
+    // Values that mean the default, and more processors than there are here.
+    let file = "FROM demo\nPARAMETER num_gpu -1\nPARAMETER seed -1\nPARAMETER num_ctx 0\nPARAMETER num_thread 96\n";
+    fs::write(home.path().join("Modelfile"), file).unwrap();
+    assert_eq!(home.stdout_of(&["create", "mine"]), "created mine:latest\n");
+}
+
+#[test]
 fn a_modelfile_may_be_as_a_powershell_writes_it() {
     let home = Home::new();
     let text = "FROM demo\r\nPARAMETER temperature 0\r\n";

@@ -27,6 +27,24 @@ pub struct ResolvedModel {
 struct OptionSets(ModelParams, ContextParams, GenerateOptions);
 
 impl OptionSets {
+    /// The options with these values. Unknown ones are omitted; the error has the name of an option.
+    fn of(values: Map<String, Value>) -> std::result::Result<Self, (String, serde_json::Error)> {
+        let mut sets = Self::default();
+        for (name, value) in values.into_iter().filter(|(_, value)| !value.is_null()) {
+            if let Some(set) = sets.with(&name) {
+                set.set(&name, value).map_err(|error| (name, error))?;
+            }
+        }
+        Ok(sets)
+    }
+
+    /// Refuses values outside the range of their option.
+    fn check(&self) -> Result<()> {
+        self.0.check()?;
+        self.1.check()?;
+        self.2.check()
+    }
+
     /// The option set that contains this option.
     fn with(&mut self, name: &str) -> Option<&mut dyn OptionSet> {
         let sets: [&mut dyn OptionSet; 3] = [&mut self.0, &mut self.1, &mut self.2];
@@ -121,19 +139,14 @@ impl ResolvedModel {
         params: &mut ModelParams,
         context: &mut ContextParams,
     ) -> Result<GenerateOptions> {
-        let mut sets = OptionSets::default();
         let mut brought = self.parameters();
         match context.n_threads {
             None => bound_threads(&mut brought),
             // The caller's value takes precedence.
             Some(_) => _ = brought.remove("n_threads"),
         }
-        for (name, value) in brought.into_iter().filter(|(_, value)| !value.is_null()) {
-            if let Some(set) = sets.with(&name) {
-                set.set(&name, value).map_err(|error| self.unusable(&name, &error))?;
-            }
-        }
-        let OptionSets(model, room, options) = sets;
+        let OptionSets(model, room, options) =
+            OptionSets::of(brought).map_err(|(name, error)| self.unusable(&name, &error))?;
         params.fill(&model);
         context.fill(&room);
         Ok(options)
@@ -173,11 +186,26 @@ pub fn create_model(
     file: &hub::Modelfile,
     mut options: hub::CreateOptions<'_>,
 ) -> Result<hub::StoredModel> {
+    check_parameters(&file.parameters)?;
     let is_built_in = |from: &String| from.parse().is_ok_and(|name: hub::Name| name.is_built_in());
     if options.built_in.is_none() && file.from.iter().chain(&file.draft).any(is_built_in) {
         options.built_in = Some(demo::path()?);
     }
     hub::Store::open()?.create(name, file, options)
+}
+
+/// Refuses the parameters of a Modelfile that their options do not take.
+fn check_parameters(parameters: &hub::Parameters) -> Result<()> {
+    for (option, value) in parameters.to_options() {
+        let name = hub::Parameters::name_of(&option);
+        let refused = |reason: &dyn std::fmt::Display| {
+            Error::new(ErrorKind::InvalidArgument, format!("PARAMETER {name} {value}: {reason}"))
+        };
+        let one = Map::from_iter([(option.clone(), value.clone())]);
+        let sets = OptionSets::of(one).map_err(|(_, error)| refused(&error))?;
+        sets.check().map_err(|error| refused(&error))?;
+    }
+    Ok(())
 }
 
 /// Copies a model of the local store, or the built-in one, to another name.
