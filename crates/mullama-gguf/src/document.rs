@@ -103,13 +103,13 @@ impl Value {
     }
 
     fn array<T: AsRef<[u8]>>(ty: u32, values: impl Iterator<Item = T>) -> Self {
-        let mut bytes = [ty.to_le_bytes().as_slice(), &[0; 8]].concat();
+        let mut content = Vec::new();
         let mut count = 0_u64;
         for value in values {
             count += 1;
-            bytes.extend_from_slice(value.as_ref());
+            content.extend_from_slice(value.as_ref());
         }
-        bytes[4..12].copy_from_slice(&count.to_le_bytes());
+        let bytes = [&ty.to_le_bytes()[..], &count.to_le_bytes(), &content].concat();
         Self::new(value_type::ARRAY, bytes)
     }
 }
@@ -159,7 +159,7 @@ impl Document {
             let key = parser.key()?;
             let start = parser.position() as usize + size_of::<u32>();
             let (ty, _) = parser.value(&key)?;
-            let bytes = &file[start..parser.position() as usize];
+            let bytes = file.get(start..parser.position() as usize).unwrap_or_default();
             parser.take_memory(bytes.len() as u64)?;
             document.metadata.push((key, Value::new(ty, bytes)));
         }

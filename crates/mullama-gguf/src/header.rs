@@ -259,7 +259,8 @@ fn alignment(ty: u32, value: &MetadataValue) -> Parsed<u64> {
 /// A text that occurs more than once. Sorts the texts.
 fn find_duplicate<'a>(texts: &mut [&'a str]) -> Option<&'a str> {
     texts.sort_unstable();
-    texts.windows(2).find(|pair| pair[0] == pair[1]).map(|pair| pair[0])
+    let mut pairs = texts.iter().zip(texts.iter().skip(1));
+    pairs.find(|(one, other)| one == other).map(|(text, _)| *text)
 }
 
 /// Opens and parses a file.

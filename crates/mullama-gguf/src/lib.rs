@@ -34,6 +34,17 @@
 
 #![warn(missing_debug_implementations)]
 #![forbid(unsafe_code)]
+// Files are written by others: nothing in them may end the process.
+#![cfg_attr(
+    not(test),
+    warn(
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::panic,
+        clippy::unreachable,
+        clippy::unwrap_used
+    )
+)]
 
 mod document;
 mod file_type;

@@ -152,7 +152,7 @@ impl<R: BufRead> Parser<R> {
         let magic = MAGIC.len().min(self.size as usize);
         let mut start = vec![0; magic];
         self.fill(&mut start)?;
-        if start != MAGIC[..magic] {
+        if !MAGIC.starts_with(&start) {
             let shown = String::from_utf8_lossy(&start);
             return Err(Problem::Invalid(
                 format!("is not a GGUF file: it begins with {shown:?}"),
@@ -311,8 +311,8 @@ impl<R: BufRead> Parser<R> {
     fn name(&mut self, length: u64) -> Parsed<String> {
         let name = self.string(length)?;
         String::from_utf8(name).map_err(|error| {
-            let shown =
-                String::from_utf8_lossy(&error.as_bytes()[..error.as_bytes().len().min(80)]);
+            let bytes = error.as_bytes();
+            let shown = String::from_utf8_lossy(bytes.get(..80).unwrap_or(bytes));
             Problem::damaged(format_args!("the name {shown:?} is not valid UTF-8"))
         })
     }
@@ -409,7 +409,7 @@ fn unknown_type(key: &str, ty: u32) -> Problem {
 pub(crate) fn shorten_key(key: &str) -> String {
     const MAX_SHOWN_CHARACTERS: usize = 80;
     match key.char_indices().nth(MAX_SHOWN_CHARACTERS) {
-        Some((end, _)) => format!("the key {}...", &key[..end]),
+        Some((end, _)) => format!("the key {}...", key.split_at(end).0),
         None => format!("the key {key}"),
     }
 }
