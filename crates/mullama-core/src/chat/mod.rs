@@ -17,7 +17,8 @@ pub use results::{ChatChunk, ChatCompletion, ToolCallDelta};
 pub use stream::ChatStream;
 pub(crate) use stream::Pieces;
 pub(crate) use template::{
-    Rendered, TEMPLATE_STACK, TEMPLATE_TIME, Templates, render, template_error,
+    PAST_DEADLINE, Rendered, TEMPLATE_STACK, TEMPLATE_TIME, TOO_LONG, Templates, render,
+    template_error,
 };
 pub use tool::{IntoToolOutput, Tool, ToolOutput, ToolRequest};
 pub use turn::{ChatInput, Turn};

@@ -8,8 +8,8 @@ use super::handle::Model;
 use super::loaded::Loaded;
 use super::vision::{SeenPrompt, tokens_of};
 use crate::chat::{
-    ChatCompletion, ChatStream, Message, PICTURE, Pieces, Rendered, TEMPLATE_STACK, TEMPLATE_TIME,
-    has_pictures, render, template_error,
+    ChatCompletion, ChatStream, Message, PAST_DEADLINE, PICTURE, Pieces, Rendered, TEMPLATE_STACK,
+    TEMPLATE_TIME, TOO_LONG, has_pictures, render, template_error,
 };
 use crate::engine::{DeadlineWatch, PreparedPicture, run_on_new_thread};
 use crate::options::{ChatOptions, DraftMode, GenerateOptions, Lora, Prompt, deadline};
@@ -24,6 +24,9 @@ use serde_json::Value;
 
 /// Size in bytes of the stack of the thread that decodes pictures.
 const PICTURE_STACK: usize = 2 << 20;
+
+/// How long after a request's deadline the error of its template is waited for.
+const LINE_GRACE: Duration = Duration::from_millis(100);
 
 /// The parts of a request other than its options.
 #[derive(Default)]
@@ -74,9 +77,13 @@ impl Rendering {
     fn wait(self) -> Result<Rendered> {
         let _cancel = self.cancel.drop_guard();
         let latest = self.started + TEMPLATE_TIME + Duration::from_secs(1);
-        let until = self.deadline.map_or(latest, |deadline| deadline.min(latest));
+        // The template's own error, which names the line, comes first if it comes at all.
+        let until = self.deadline.map_or(latest, |deadline| deadline.min(latest) + LINE_GRACE);
         self.rendered.recv_deadline(until).unwrap_or_else(|error| match error {
-            flume::RecvTimeoutError::Timeout => Err(template_error("it takes too long")),
+            flume::RecvTimeoutError::Timeout if self.deadline.is_some_and(|it| it < latest) => {
+                Err(template_error(PAST_DEADLINE))
+            }
+            flume::RecvTimeoutError::Timeout => Err(template_error(TOO_LONG)),
             flume::RecvTimeoutError::Disconnected => Err(panicked()),
         })
     }

@@ -13,6 +13,10 @@ use crate::CancelToken;
 pub(super) const FUEL: u64 = 5_000_000;
 /// Total time for all renderings of a request.
 pub(crate) const MAX_TIME: Duration = Duration::from_secs(5);
+/// The reason if the request's deadline has passed.
+pub(crate) const PAST_DEADLINE: &str = "it takes longer than the request's timeout allows";
+/// The reason if [`MAX_TIME`] has passed.
+pub(crate) const TOO_LONG: &str = "it takes too long";
 
 /// Limits for all renderings of a request. The engine renders templates on trial and discards the errors, so they are
 /// recorded here.
@@ -114,11 +118,11 @@ impl RenderBounds {
             let reason = if bounds.is_final.get() {
                 "it exceeded a limit before"
             } else if bounds.cancel.is_past_deadline() {
-                "it takes longer than the request's timeout allows"
+                PAST_DEADLINE
             } else if bounds.cancel.is_cancelled() {
                 "the request was cancelled"
             } else if Instant::now() > bounds.until {
-                "it takes too long"
+                TOO_LONG
             } else {
                 return Ok(());
             };

@@ -19,7 +19,7 @@ use mullama_sys::shim::ChatParser;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-pub(crate) use bounds::MAX_TIME as TEMPLATE_TIME;
+pub(crate) use bounds::{MAX_TIME as TEMPLATE_TIME, PAST_DEADLINE, TOO_LONG};
 use calls::Calls;
 pub(crate) use jinja::STACK as TEMPLATE_STACK;
 use marks::Marks;
