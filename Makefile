@@ -105,7 +105,7 @@ demo: bindings/node/node_modules/.ready ## Build for this machine alone, and ask
 
 QUICK := rust python node docs
 PACKAGES := package-python package-gpu package-node package-rust package-dist
-SLOW := cpu-modules kernels memory limits gpu toolkits $(PACKAGES)
+SLOW := long-texts cpu-modules kernels memory limits gpu toolkits $(PACKAGES)
 SUITES = $(QUICK)
 
 .PHONY: test
@@ -116,7 +116,7 @@ test: setup build ## Run every test but the slow ones; the last line has the tot
 
 .PHONY: test-all
 test-all: SUITES = $(QUICK) $(SLOW)
-test-all: test ## The slow tests too: each CPU module, kernels, memory, two GPUs in software, packages
+test-all: test ## The slow tests too: long texts, each CPU module, kernels, memory, two GPUs in software, packages
 
 .PHONY: packages-test
 packages-test: SUITES = $(PACKAGES)
@@ -145,6 +145,10 @@ FUZZ_FIRST := 0
 fuzz: build ## Try random and damaged inputs of every kind (FUZZ_MINUTES=10, FUZZ_TARGET=models, FUZZ_INPUT=7 for one)
 	cargo run --quiet $(CARGO_FLAGS) --bin mullama-fuzz -- \
 	  $(if $(FUZZ_INPUT),one $(FUZZ_TARGET) $(FUZZ_INPUT),run --minutes $(FUZZ_MINUTES) --first $(FUZZ_FIRST) $(FUZZ_TARGET))
+
+.PHONY: test-long-texts
+test-long-texts: build ## Tokenise a megabyte of every class of characters with every pre-tokenizer
+	@scripts/logged.sh long-texts "cargo test $(CARGO_FLAGS) --test long_text -- --ignored"
 
 .PHONY: test-cpu-modules
 test-cpu-modules: build ## Run the vectors on every CPU module that this machine can use

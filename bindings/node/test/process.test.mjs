@@ -1,11 +1,13 @@
 // Worker threads, and the exit of processes.
 
 import assert from 'node:assert/strict';
+import { symlinkSync } from 'node:fs';
+import path from 'node:path';
 import { describe, test } from 'node:test';
 import { Worker } from 'node:worker_threads';
 
 import { finish } from './finish.mjs';
-import { loadDemo } from './helpers.mjs';
+import { loadDemo, temporaryFolder } from './helpers.mjs';
 
 /** A separate program: common declarations and a body. */
 const program = (body) => `
@@ -58,6 +60,37 @@ describe('worker threads', () => {
     assert.deepEqual(await Promise.all(ended), [0, 0, 0]);
   });
 
+  test('end long runs of characters in a result', async () => {
+    const body = `
+      const options = { 'tokenizer.ggml.pre': 'gpt-4o' };
+      const model = await load({ contextSize: 256, metadataOverrides: options });
+      for (const run of [' ', 'a', '-', '7', '中', '\\n', '\\u{1f600}']) {
+        const text = run.repeat(60_000);
+        const tokens = model.tokenize(text, { addSpecial: false });
+        if (model.detokenize(tokens) !== text) throw new Error('lost ' + run);
+        const said = [{ role: 'user', content: text }];
+        for (const call of [
+          () => model.generate(text),
+          () => model.chat(said),
+          () => model.embed(text),
+          () => model.stream(text).next(),
+          () => model.streamChat(said).next(),
+          () => model.startChat().send(text),
+        ]) {
+          const code = await call().then(() => 'a result', (error) => error.code);
+          if (code !== 'CONTEXT_OVERFLOW') throw new Error(code + ' for ' + run);
+        }
+        if ((await model.embed(text, { truncate: 'end' })).length !== 1) throw new Error(run);
+      }
+      await model.close();
+      parentPort?.postMessage('done');`;
+    const small = { stackSizeMb: 1 };
+    const thread = new Worker(program(body), { eval: true, resourceLimits: small });
+    assert.equal(await message(thread), 'done');
+    const { status, output } = await run(body);
+    assert.equal(status, 0, output);
+  });
+
   test('can be terminated in the middle of everything', async () => {
     const bodies = [
       `const model = await load();
@@ -82,6 +115,28 @@ describe('worker threads', () => {
     assert.match(answer.text, /Paris/);
     await model.close();
   });
+});
+
+const noHome = process.platform === 'win32' && 'HOME is not the home folder there';
+test('a path may begin at the home folder', { skip: noHome }, async () => {
+  const home = temporaryFolder();
+  const demo = await loadDemo({ vocabOnly: true });
+  symlinkSync(demo.path, path.join(home, 'm.gguf'));
+  await demo.close();
+  const body = `
+    const model = await Model.load('~/m.gguf', { vocabOnly: true });
+    console.log(model.path, (await require('mullama').plan('~/m.gguf')).fits);
+    await model.close();
+    await Model.load('~/none.gguf').catch((error) => console.log(error.code, error.message));`;
+  const { status, output } = await finish(process.execPath, ['--eval', program(body)], {
+    cwd: import.meta.dirname,
+    timeout: 30_000,
+    env: { ...process.env, HOME: home },
+  });
+  assert.equal(status, 0, output);
+  const [loaded, missing] = output.trim().split('\n');
+  assert.equal(loaded, `${path.join(home, 'm.gguf')} true`);
+  assert.ok(missing.startsWith('NOT_FOUND') && missing.includes(home), missing);
 });
 
 describe('a process', () => {

@@ -493,3 +493,27 @@ def test_two_loops_one_model():
     for _ in range(3):
         assert asyncio.run(model.generate("x", max_tokens=1)).tokens
     asyncio.run(model.close())
+
+
+@pytest.mark.parametrize("pre", ["gpt-4o", "deepseek-v3"])
+def test_long_runs_end_in_a_result(pre):
+    async def main():
+        options = {"metadata_overrides": {"tokenizer.ggml.pre": pre}, "context_size": 256}
+        async with await AsyncModel.load("demo", n_threads=1, **options) as model:
+            for run in (" ", "a", "-", "\u4e2d", "\n"):
+                text = run * 60_000
+                tokens = await model.tokenize(text, add_special=False)
+                assert await model.detokenize(tokens) == text
+                message = {"role": "user", "content": text}
+                for call in (
+                    model.generate(text),
+                    model.chat([message]),
+                    model.embed(text),
+                    model.start_chat().send(text),
+                    anext(model.stream(text)),
+                    anext(model.stream_chat([message])),
+                ):
+                    with pytest.raises(ContextOverflowError):
+                        await call
+
+    run(main)

@@ -3,7 +3,8 @@
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
-from mullama import ClosedError, Model
+import pytest
+from mullama import ClosedError, ContextOverflowError, Model
 
 PROMPTS = [f"The capital of {country} is" for country in ("France", "Spain", "Italy", "Japan")]
 QUESTIONS = [[{"role": "user", "content": f"What is {n} + 2?"}] for n in range(4)]
@@ -100,3 +101,36 @@ def test_models_loaded_and_dropped_on_many_threads():
             return model.generate("x", max_tokens=1 + index).usage.completion_tokens > 0
 
     assert all(at_once(work, 6))
+
+
+RUNS = [" ", "a", "-", "7", "\u4e2d", "\U0001f600", "\n"]
+
+
+@pytest.mark.parametrize("pre", ["gpt-4o", "deepseek-v3", "llama4", "default"])
+def test_long_runs_need_no_large_stack(pre):
+    """Text of one class of characters, over which the engine's expressions recurse."""
+    options = {"metadata_overrides": {"tokenizer.ggml.pre": pre}, "context_size": 256}
+    with Model("demo", n_threads=1, **options) as model:
+
+        def use(run):
+            text = run * 60_000
+            tokens = model.tokenize(text, add_special=False)
+            assert model.detokenize(tokens) == text
+            message = {"role": "user", "content": text}
+            for call in (
+                lambda: model.generate(text),
+                lambda: list(model.stream(text)),
+                lambda: model.chat([message]),
+                lambda: list(model.stream_chat([message])),
+                lambda: model.start_chat().send(text),
+                lambda: model.embed(text),
+            ):
+                with pytest.raises(ContextOverflowError):
+                    call()
+            assert len(model.embed(text, truncate="end")) == 1
+
+        size = threading.stack_size(256 << 10)
+        try:
+            at_once(lambda index: use(RUNS[index]), len(RUNS))
+        finally:
+            threading.stack_size(size)

@@ -1,6 +1,11 @@
 //! Texts with long uniform runs: the engine's regular expressions recurse for each character of a match.
 
-use mullama::{ContextParams, ErrorKind, Model, ModelParams};
+use std::thread;
+
+use mullama::{
+    ChatOptions, ContextParams, EmbedOptions, ErrorKind, GenerateOptions, Message, Model,
+    ModelParams, Result, Truncate,
+};
 
 /// The names of all pre-tokenizers in the engine (`tokenizer_pre` in llama-vocab.cpp).
 const PRE_TOKENIZERS: &str = "a.x-4.0 afmoe bailingmoe bailingmoe2 bloom chameleon chatglm-bpe codeshell cohere2moe \
@@ -23,6 +28,20 @@ fn with_pre_tokenizer(name: &str) -> Model {
     Model::load("demo", params, ContextParams::default()).unwrap()
 }
 
+/// Asserts that a text is as it was before it was tokenised. The notation of bytes of some pre-tokenizers differs from
+/// that in the demo model's vocabulary: these may refuse it or change the text.
+fn assert_whole(name: &str, text: &str, back: Result<String>) {
+    let start: String = text.chars().take(4).collect();
+    match name {
+        "gemma4" | "granite-embed-multi-311m" | "mmbert" | "sarvam-moe" | "whitespace" => {
+            let error = back.err().map(|error| error.kind());
+            let is_known = matches!(error, None | Some(ErrorKind::InvalidModel));
+            assert!(is_known, "{name} {start:?}: {error:?}");
+        }
+        _ => assert!(back.unwrap() == text, "{name} {start:?}"),
+    }
+}
+
 /// Runs on a test's thread, which has a stack of 2 MiB.
 #[test]
 fn long_runs_are_tokenised_by_every_pre_tokenizer() {
@@ -31,14 +50,7 @@ fn long_runs_are_tokenised_by_every_pre_tokenizer() {
         let model = with_pre_tokenizer(name);
         let text =
             model.tokenize(&long, false, false).and_then(|tokens| model.detokenize(&tokens, false));
-        // The notation of bytes of these differs from that in the demo model's vocabulary.
-        match name {
-            "gemma4" | "granite-embed-multi-311m" | "mmbert" | "sarvam-moe" | "whitespace" => {
-                let error = text.err().map(|error| error.kind());
-                assert!(matches!(error, None | Some(ErrorKind::InvalidModel)), "{name}: {error:?}");
-            }
-            _ => assert!(text.unwrap() == long, "{name}"),
-        }
+        assert_whole(name, &long, text);
     }
 }
 
@@ -52,6 +64,75 @@ fn a_run_of_a_megabyte_is_tokenised() {
             let is_whole = model.detokenize(&tokens, false).unwrap() == text;
             assert!(is_whole, "{name} {run:?}");
         }
+    }
+}
+
+/// Every pair of the two tests above. Runs on threads with the usual stack of 2 MiB.
+#[test]
+#[ignore = "takes a quarter of an hour: `make test-long-texts` runs it"]
+fn a_megabyte_of_every_run_is_tokenised_by_every_pre_tokenizer() {
+    let names: Vec<_> = PRE_TOKENIZERS.split_whitespace().collect();
+    thread::scope(|scope| {
+        for half in names.chunks(names.len().div_ceil(2)) {
+            scope.spawn(move || {
+                for name in half {
+                    let model = with_pre_tokenizer(name);
+                    for run in RUNS {
+                        let text = run.repeat((1 << 20) / run.len());
+                        let back = model
+                            .tokenize(&text, false, false)
+                            .and_then(|tokens| model.detokenize(&tokens, false));
+                        assert_whole(name, &text, back);
+                    }
+                }
+            });
+        }
+    });
+}
+
+/// A chat, a completion and an embedding end in a result or in an error that says that the context is too small.
+#[test]
+fn every_call_takes_a_long_run() {
+    for name in ["gpt-4o", "deepseek-v3", "llama4", "default"] {
+        let params = ModelParams::default()
+            .with_metadata_overrides([("tokenizer.ggml.pre".to_owned(), name.into())]);
+        let context = ContextParams::default().with_n_ctx(256).with_n_threads(1);
+        let model = Model::load("demo", params, context).unwrap();
+        let generate = GenerateOptions::default().with_max_tokens(1);
+        let chat = ChatOptions::from(generate.clone());
+        for run in RUNS {
+            let long = run.repeat(60_000 / run.len());
+            let count = model.tokenize(&long, false, false).unwrap().len();
+            assert!(count > 256, "{name} {run:?}: {count} tokens");
+            let errors = [
+                model.generate(&long, &generate).map(drop).unwrap_err(),
+                model
+                    .stream(&long, &generate)
+                    .and_then(|mut it| it.next().unwrap())
+                    .map(drop)
+                    .unwrap_err(),
+                model.chat(&[Message::user(&long)], &chat).map(drop).unwrap_err(),
+                model.embed(&long, &EmbedOptions::default()).map(drop).unwrap_err(),
+            ];
+            for error in errors {
+                assert_eq!(error.kind(), ErrorKind::ContextOverflow, "{name} {run:?}: {error}");
+            }
+            let cut = EmbedOptions::default().with_truncate(Truncate::End);
+            let vectors = model.embed(&long, &cut).unwrap();
+            assert!(vectors[0].iter().all(|number| number.is_finite()), "{name} {run:?}");
+            assert_eq!(vectors.token_counts(), [256], "{name} {run:?}");
+        }
+    }
+}
+
+#[test]
+fn many_emoji_are_tokenised() {
+    let text = "😀🎉👩‍👩‍👧🇫🇷👍🏽".repeat(20_000);
+    assert!(text.chars().count() >= 200_000);
+    for name in ["gpt-2", "gpt-4o", "qwen2", "default"] {
+        let model = with_pre_tokenizer(name);
+        let tokens = model.tokenize(&text, false, false).unwrap();
+        assert!(model.detokenize(&tokens, false).unwrap() == text, "{name}");
     }
 }
 
