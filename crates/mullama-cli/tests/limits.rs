@@ -5,13 +5,13 @@ mod home;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
-use std::process::{Child, Command, Output, Stdio};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::process::{Command, Output, Stdio};
+use std::time::Duration;
 
-use home::{Home, demo};
+use home::{Home, checked, demo, wait_for};
 use mullama::ErrorKind;
 use mullama_test_registry::{Content, Registry};
+use mullama_testkit::gguf::{File, Value};
 use mullama_testkit::limit::{Limit, limit};
 
 /// Range of address space in MiB: with the minimum, a program cannot load its libraries; with the maximum, everything
@@ -32,22 +32,12 @@ fn open_home() -> Home {
 fn run(mut command: Command, what: Limit, patience: Duration) -> Option<Output> {
     limit(&mut command, what);
     let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
-    let mut child: Child = match child {
-        Ok(child) => child,
+    match child {
+        Ok(child) => wait_for(child, patience),
         // The limit prevents creation of the process.
-        Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => return None,
+        Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => None,
         Err(error) => panic!("{what:?}: {error}"),
-    };
-    let until = Instant::now() + patience;
-    while child.try_wait().unwrap().is_none() {
-        if Instant::now() > until {
-            child.kill().unwrap();
-            child.wait().unwrap();
-            return None;
-        }
-        thread::sleep(Duration::from_millis(5));
     }
-    Some(child.wait_with_output().unwrap())
 }
 
 /// Whether the command succeeded; otherwise it must have failed with one of the expected errors.
@@ -110,5 +100,21 @@ fn a_worker_without_threads_does_not_start() {
     assert_ne!(serve(Limit::Threads(1)), Some(true));
     for mebibytes in [32, 36, 40, 44] {
         assert_ne!(serve(Limit::Memory(mebibytes)), Some(true));
+    }
+}
+
+/// A plan for a context of 2^31 - 1 tokens, of an option or of the file, does not allocate what it counts.
+#[test]
+fn a_plan_of_enormous_numbers_takes_little_memory() {
+    let home = open_home();
+    let mut file = File::decode(&fs::read(demo()).unwrap()).unwrap();
+    file.header.set("llama.context_length", Value::u32(i32::MAX as u32));
+    fs::write(home.path().join("long.gguf"), file.encode()).unwrap();
+    let [_, most] = MEMORY;
+    for arguments in [&["plan", "long.gguf", "-c", "0"][..], &["plan", "demo", "-c", "2147483647"]]
+    {
+        let output = run(home.mullama(arguments), Limit::Memory(most), TIMEOUT).unwrap();
+        let (plan, _) = checked(&output, ErrorKind::DoesNotFit.exit_status().into());
+        assert!(plan.contains("oes not fit"), "{plan}");
     }
 }

@@ -6,13 +6,14 @@ use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
 use mullama::{
-    ContextParams, ErrorKind, FlashAttention, GenerateOptions, LogitBias, Message, Model,
-    ModelParams, Result,
+    ChatOptions, ContextParams, EmbedOptions, ErrorKind, FlashAttention, GenerateOptions,
+    LogitBias, Message, Model, ModelParams, PlanOptions, Result, plan,
 };
 use mullama_testkit::architecture::ARCHITECTURES;
 use mullama_testkit::broken;
-use mullama_testkit::gguf::Value;
+use mullama_testkit::gguf::{File, TensorType, Value};
 use mullama_testkit::probe::Verdict;
+use mullama_testkit::tokenizer::Tokenizer;
 use serde_json::json;
 
 static DEMO: LazyLock<Model> = LazyLock::new(|| load("demo").expect("the demo model loads"));
@@ -83,6 +84,25 @@ fn truncated_anywhere() {
     println!("{count} truncations refused");
 }
 
+/// Does everything with a file that can be done with a model; returns the first error.
+fn use_in_every_way(path: &Path) -> Result<()> {
+    let planned = plan(path, &PlanOptions::default());
+    let model = load(path)?;
+    let outcomes = [
+        planned.map(drop),
+        // A model without a tokenizer accepts tokens, which must not crash a broken one either.
+        model.generate(vec![1, 2, 3], &GenerateOptions::default().with_max_tokens(2)).map(drop),
+        model.tokenize("abc \u{e9}A<|im_end|>\n", true, true).map(drop),
+        model.apply_chat_template(&[Message::user("abc")], &ChatOptions::default(), true).map(drop),
+        model
+            .chat(&[Message::user("abc")], &GenerateOptions::default().with_max_tokens(2).into())
+            .map(drop),
+        model.embed("abc", &EmbedOptions::default()).map(drop),
+        model.generate("abc", &GenerateOptions::default().with_max_tokens(2)).map(drop),
+    ];
+    outcomes.into_iter().collect()
+}
+
 #[test]
 fn broken_in_every_known_way() {
     let scratch = Scratch::new("broken");
@@ -91,14 +111,8 @@ fn broken_in_every_known_way() {
     let (mut refused, mut accepted) = (0, 0);
     for defect in broken::variants(&good).unwrap() {
         let path = scratch.file(&format!("{}.gguf", defect.name), &defect.bytes);
-        let options = GenerateOptions::default().with_max_tokens(2);
-        let outcome = load(&path).and_then(|model| {
-            // A model without a tokenizer accepts tokens, which must not crash a broken one either.
-            let _ = model.generate(vec![1, 2, 3], &options);
-            model.generate("abc", &options)
-        });
-        match outcome {
-            Ok(_) => {
+        match use_in_every_way(&path) {
+            Ok(()) => {
                 // Only files that the engine accepts may load.
                 assert!(
                     matches!(defect.engine, Verdict::Accepts),
@@ -115,6 +129,7 @@ fn broken_in_every_known_way() {
                     ErrorKind::Unsupported,
                     ErrorKind::Backend,
                     ErrorKind::OutOfMemory,
+                    ErrorKind::Template,
                 ];
                 assert!(kinds.contains(&error.kind()), "{}: {error:?}", defect.name);
                 let text = error.to_string().to_lowercase();
@@ -269,6 +284,172 @@ fn a_context_that_is_far_too_large_is_refused_at_once() {
     }
 }
 
+/// Files with one entry or tensor changed, whose use ends a process that has only the engine.
+#[test]
+fn files_made_to_harm_are_errors() {
+    let scratch = Scratch::new("harm");
+    let _ = DEMO.path();
+    let good = File::decode(&fs::read(mullama_testkit::fixture("small")).unwrap()).unwrap();
+    // Types that only the engine's activations have.
+    for ty in [TensorType::Q8_1, TensorType::Q8_K] {
+        for name in ["token_embd.weight", "blk.0.ffn_up.weight", "output.weight"] {
+            let mut file = good.clone();
+            let tensor = file.header.tensors.iter_mut().find(|tensor| tensor.name == name).unwrap();
+            tensor.ty = ty.number();
+            let size = file.header.lay_out().unwrap();
+            file.data = vec![0; size as usize];
+            let path = scratch.file("type.gguf", &file.encode());
+            assert_eq!(refusal(&path), ErrorKind::InvalidModel, "{ty} {name}");
+            let error = plan(&path, &PlanOptions::default()).map(drop).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::InvalidModel, "{ty} {name}: {error}");
+        }
+    }
+    let with = |key: &str, value| {
+        let mut file = File::decode(&fs::read(DEMO.path()).unwrap()).unwrap();
+        file.header.set(key, value);
+        scratch.file("changed.gguf", &file.encode())
+    };
+    // A tokenizer that loops without end over the bytes that the vocabulary lacks.
+    let error = use_in_every_way(&with("tokenizer.ggml.model", Value::string("rwkv"))).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidModel, "{error}");
+    let template = Value::string("{{ messages[0].content }}\n{{ 1 % 0 }}");
+    let error = use_in_every_way(&with("tokenizer.chat_template", template)).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Template, "{error}");
+    assert!(error.to_string().contains("line 2"), "{error}");
+    // An embedding length without the tensors for it.
+    for length in [1_000_000, i32::MAX as u32, u32::MAX] {
+        let path = with("llama.embedding_length", Value::u32(length));
+        let error = load(&path).map(drop).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidModel, "{length}: {error}");
+        let error = plan(&path, &PlanOptions::default()).map(drop).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidModel, "{length}: {error}");
+    }
+    // A context of this length is planned and does not fit, or a shorter one is.
+    let path = with("llama.context_length", Value::u32(i32::MAX as u32));
+    plan(&path, &PlanOptions::default()).unwrap();
+    for source in [path.as_path(), Path::new("demo")] {
+        let context = ContextParams::default().with_n_ctx(i32::MAX as u32);
+        let planned = plan(source, &PlanOptions::default().with_context(context)).unwrap();
+        assert!(!planned.fits, "{planned:?}");
+    }
+}
+
+/// Character maps of `SentencePiece` that are cut or whose numbers point past their end.
+#[test]
+fn damaged_character_maps_are_errors() {
+    const KEY: &str = "tokenizer.ggml.precompiled_charsmap";
+    /// Type of the elements, and their number.
+    const ARRAY_HEADER: usize = 12;
+    let scratch = Scratch::new("character-maps");
+    let bytes = fs::read(mullama_testkit::fixture("vocab-unigram")).unwrap();
+    let good = File::decode(&bytes).unwrap();
+    let (_, value) =
+        Tokenizer::Unigram.metadata(300).into_iter().find(|(key, _)| key == KEY).unwrap();
+    let map = &value.bytes[ARRAY_HEADER..];
+    let tokens_with = |map: Option<&[u8]>| -> Result<Vec<_>> {
+        let mut file = good.clone();
+        if let Some(map) = map {
+            let mut value = value.clone();
+            value.bytes.truncate(ARRAY_HEADER - 8);
+            value.bytes.extend((map.len() as u64).to_le_bytes());
+            value.bytes.extend(map);
+            file.header.set(KEY, value);
+        }
+        let path = scratch.file("map.gguf", &file.encode());
+        let params = ModelParams::default().with_vocab_only(true);
+        let model = Model::load(path, params, ContextParams::default())?;
+        // `A` is in the map, with which it becomes `a`; the others follow nodes that it lacks.
+        ["A", "aA bA", "\u{e9}\u{1f600}", "AAAA"]
+            .into_iter()
+            .try_fold(Vec::new(), |tokens, text| {
+                Ok([tokens, model.tokenize(text, false, false)?].concat())
+            })
+    };
+    let with = |map: &[u8]| tokens_with(Some(map));
+    let whole = with(map).unwrap();
+    assert_ne!(tokens_with(None).unwrap(), whole, "the map is used");
+    let trie = u32::from_le_bytes(*map.first_chunk().unwrap()) as usize;
+    let cuts =
+        [0, 1, 2, 3, 4, 5, 7, 8, 100, 265, trie - 1, trie, trie + 1, trie + 3, trie + 4, trie + 5];
+    for length in cuts {
+        assert!(length < map.len());
+        let error = with(&map[..length]).map(drop).expect_err(&length.to_string());
+        assert_eq!(error.kind(), ErrorKind::InvalidModel, "cut at {length}: {error}");
+    }
+    let number_at = |at: usize, number: u32| {
+        let mut map = map.to_vec();
+        map[at..at + 4].copy_from_slice(&number.to_le_bytes());
+        map
+    };
+    let letter = 4 * (1 + usize::from(b'A'));
+    for (at, number) in [
+        (0, u32::MAX),
+        (0, map.len() as u32),
+        (0, map.len() as u32 - 3),
+        (0, 3),
+        (letter, u32::MAX),
+        (letter, u32::from(b'A') | 1 << 8 | 0x1f_ffff << 10),
+        (4 * (1 + (usize::from(b'A') ^ 1)), 0x7fff_ffff),
+    ] {
+        match with(&number_at(at, number)) {
+            Ok(tokens) => assert_ne!(tokens, whole, "{number:#x} at {at} changes nothing"),
+            Err(error) => {
+                assert_eq!(error.kind(), ErrorKind::InvalidModel, "{number:#x} at {at}: {error}");
+            }
+        }
+    }
+}
+
+/// Bounds that contradict each other, and chains of references of any length.
+#[test]
+fn bounds_that_cannot_be_met_are_refused() {
+    let options = || GenerateOptions::default().with_max_tokens(40).with_temperature(0.0);
+    for grammar in
+        [r#"root ::= "a"{5,2}"#, r#"root ::= ("a" | "b"){2,1} "c""#, "root ::= [a-z]{3,0}"]
+    {
+        let error = DEMO.generate("x", &options().with_grammar(grammar)).map(drop).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidGrammar, "{grammar}: {error}");
+    }
+    let refused = |schema: serde_json::Value| {
+        let error = DEMO.generate("x", &options().with_json_schema(schema)).map(drop).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidGrammar, "{error}");
+        error.to_string()
+    };
+    for (said, schema) in [
+        ("minItems", json!({"type": "array", "minItems": 5, "maxItems": 2})),
+        ("minLength", json!({"type": "string", "minLength": 5, "maxLength": 2})),
+        ("minProperties", json!({"type": "object", "minProperties": 5, "maxProperties": 2})),
+        (
+            "minContains",
+            json!({"type": "array", "contains": {"const": 1}, "minContains": 5, "maxContains": 2}),
+        ),
+        ("inimum", json!({"type": "integer", "minimum": 5, "maximum": 2})),
+        ("10", json!({"type": "integer", "exclusiveMinimum": 9, "exclusiveMaximum": 10})),
+        ("inimum", json!({"type": "number", "exclusiveMinimum": 9, "exclusiveMaximum": 9})),
+    ] {
+        let error = refused(schema.clone());
+        assert!(error.contains(said), "{schema}: {error}");
+        // The same where a property has it.
+        let error = refused(json!({"properties": {"a": schema}, "required": ["a"]}));
+        assert!(error.contains(said), "{schema}: {error}");
+    }
+    let chain: serde_json::Map<_, _> = (0..4000)
+        .map(|n| {
+            let next = json!({"$ref": format!("#/$defs/n{}", n + 1)});
+            (
+                format!("n{n}"),
+                json!({"type": "object", "properties": {"a": next}, "required": ["a"]}),
+            )
+        })
+        .chain([("n4000".to_owned(), json!({"type": "null"}))])
+        .collect();
+    let schema = json!({"$ref": "#/$defs/n0", "$defs": chain});
+    match DEMO.generate("x", &options().with_json_schema(schema)) {
+        Ok(answer) => assert!(answer.text.starts_with('{'), "{answer}"),
+        Err(error) => assert_eq!(error.kind(), ErrorKind::InvalidGrammar, "{error}"),
+    }
+}
+
 /// Creates a small model of another architecture with a changed metadata entry.
 fn architecture(name: &str, key: &str, value: Option<Value>) -> Vec<u8> {
     let found = ARCHITECTURES.iter().find(|architecture| architecture.name == name).unwrap();
@@ -310,7 +491,7 @@ fn numbers_that_the_engine_divides_by_are_looked_at_first() {
         let path = scratch.file("model.gguf", &architecture(name, key, value));
         let error = load(&path).map(drop).expect_err(key);
         assert_eq!(error.kind(), ErrorKind::InvalidModel, "{key}: {error}");
-        let error = mullama::plan(&path, &mullama::PlanOptions::default()).expect_err(key);
+        let error = plan(&path, &PlanOptions::default()).expect_err(key);
         assert_eq!(error.kind(), ErrorKind::InvalidModel, "{key}: {error}");
     }
     // The same with values of options.

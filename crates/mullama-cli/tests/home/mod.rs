@@ -2,7 +2,9 @@
 #![allow(dead_code, reason = "each test program uses a part of it")]
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Child, Command, Output};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use mullama_testkit::gguf::{ALIGNMENT, File, Header, Value};
 
@@ -63,6 +65,22 @@ pub fn checked(output: &Output, code: i32) -> (String, String) {
     let (out, err) = (text(&output.stdout), text(&output.stderr));
     assert_eq!(output.status.code(), Some(code), "{out}\n{err}");
     (out, err)
+}
+
+/// The output of a process that ends within `patience`. A process that does not is killed; then `None`.
+///
+/// The process must print less than fits into a pipe.
+pub fn wait_for(mut child: Child, patience: Duration) -> Option<Output> {
+    let until = Instant::now() + patience;
+    while child.try_wait().unwrap().is_none() {
+        if Instant::now() > until {
+            child.kill().unwrap();
+            child.wait().unwrap();
+            return None;
+        }
+        thread::sleep(Duration::from_millis(5));
+    }
+    Some(child.wait_with_output().unwrap())
 }
 
 /// The file of the model `demo`.
