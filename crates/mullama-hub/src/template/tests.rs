@@ -7,6 +7,8 @@ use serde_json::json;
 
 use super::*;
 
+mod styles;
+
 /// A Jinja environment like the one for chats.
 fn environment() -> Environment<'static> {
     let mut environment = Environment::new();
