@@ -27,6 +27,8 @@ def template(call, start="<|im_start|>", end="<|im_end|>\n", begin="assistant\n"
 EACH = "{%- for key, value in call.function.arguments.items() %}"
 VALUE = "{{- value if value is string else value | tojson }}"
 
+# Calls as templates of these models write them, in this order: Qwen 2.5 and 3; Qwen3-Coder and
+# Nemotron 3; GLM 4.5 and 4.6; MiniCPM5; DeepSeek V3.2; Gemma 4.
 FORMS = {
     "json": template(
         '{{- \'<tool_call>\\n{"name": "\' ~ call.function.name ~ \'", "arguments": \' ~ '

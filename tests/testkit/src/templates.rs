@@ -64,6 +64,92 @@ pub const TAGGED: &str = r"
 {%- endfor %}
 {%- if add_generation_prompt %}{{- '<|im_start|>assistant\n' }}{%- endif %}";
 
+/// Functions as Python writes them, a table of budgets, and calls between tags of their own, as in Seed-OSS.
+pub const DOCSTRINGS: &str = r#"
+{%- set call_begin = '<seed:tool_call>' -%}
+{%- set call_end = '</seed:tool_call>' -%}
+{%- macro python_type(type) -%}
+    {%- if type == 'string' -%}str
+    {%- elif type in ('number', 'integer') -%}int
+    {%- elif type == 'boolean' -%}bool
+    {%- elif type == 'array' -%}list
+    {%- else -%}Any{%- endif -%}
+{%- endmacro -%}
+{%- if messages[0].role == 'system' -%}
+    {%- set system = messages[0].content -%}
+    {%- set rest = messages[1:] -%}
+{%- else -%}
+    {%- set system = '' -%}
+    {%- set rest = messages -%}
+{%- endif -%}
+{{- '<seed:bos>system\n' + system }}
+{%- for tool in tools or [] if tool.type == 'function' %}
+    {{- '\nFunction:\ndef ' + tool.function.name + '(' }}
+    {%- for name, property in tool.function.parameters.properties.items() -%}
+        {{- name + ': ' + python_type(property.type) + (', ' if not loop.last else '') }}
+    {%- endfor %}
+    {{- '):\n    """' + (tool.function.description or '') | trim + '"""' }}
+{%- endfor %}
+{%- set budgets = {0: 0, 1024: 256, 512: 128} -%}
+{%- set found = namespace(interval=none) -%}
+{%- for budget, interval in budgets | dictsort -%}
+    {%- if found.interval is none and 600 <= budget -%}{%- set found.interval = interval -%}{%- endif -%}
+{%- endfor -%}
+{{- '\nReflect every ' ~ found.interval ~ ' tokens.<seed:eos>' }}
+{%- for i in range(rest | length - 1, -1, -1) if rest[i].role == 'user' -%}
+    {%- if loop.first -%}{{- '\n<!-- message ' ~ i ~ ' -->' }}{%- endif -%}
+{%- endfor -%}
+{%- for message in rest %}
+    {%- if message.role == 'assistant' %}
+        {{- '<seed:bos>assistant\n' }}
+        {%- if message.content is string and message.content | trim | length > 0 %}
+            {{- '\n' + message.content | trim + '\n' }}
+        {%- endif %}
+        {%- for call in message.tool_calls or [] %}
+            {{- '\n' + call_begin + '\n<function=' + call.function.name + '>\n' }}
+            {%- for name, value in call.function.arguments | items %}
+                {{- '<parameter=' + name + '>' }}
+                {%- if value is string %}{{- value }}{%- else %}{{- value | tojson }}{%- endif %}
+                {{- '</parameter>\n' }}
+            {%- endfor %}
+            {{- '</function>\n' + call_end }}
+        {%- endfor %}
+        {{- '<seed:eos>' }}
+    {%- else %}
+        {{- '<seed:bos>' + message.role + '\n' + message.content + '<seed:eos>' }}
+    {%- endif %}
+{%- endfor %}
+{%- if add_generation_prompt %}{{- '<seed:bos>assistant\n' }}{%- endif %}"#;
+
+/// Calls whose name and parameters are attributes of tags, as in `MiniCPM5`.
+pub const ATTRIBUTES: &str = r#"
+{%- if tools %}
+    {{- '<|im_start|>system\nTool usage guidelines:\n' }}
+    {%- for tool in tools %}{{- (tool | tojson(ensure_ascii=False)) + '\n' }}{%- endfor %}
+    {{- '<|im_end|>\n' }}
+{%- endif %}
+{%- for message in messages %}
+    {{- '<|im_start|>' + message.role + '\n' + (message.content or '') }}
+    {%- for call in message.tool_calls or [] %}
+        {%- set function = call.function if call.function is defined else call %}
+        {{- '<function name="' ~ function.name ~ '">' }}
+        {%- if function.arguments is mapping %}
+            {%- for name, value in function.arguments.items() %}
+                {{- '<param name="' ~ name ~ '">' }}
+                {%- if value is mapping or (value is iterable and value is not string) %}
+                    {{- value | tojson(ensure_ascii=False) }}
+                {%- else %}
+                    {{- value }}
+                {%- endif %}
+                {{- '</param>' }}
+            {%- endfor %}
+        {%- endif %}
+        {{- '</function>' }}
+    {%- endfor %}
+    {{- '<|im_end|>\n' }}
+{%- endfor %}
+{%- if add_generation_prompt %}{{- '<|im_start|>assistant\n<think>\n\n</think>\n\n' }}{%- endif %}"#;
+
 /// Headers around roles, as in Llama 3; a tool is called with an object that has `parameters`.
 pub const HEADERS: &str = r#"
 {{- bos_token }}

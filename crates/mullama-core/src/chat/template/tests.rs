@@ -7,7 +7,9 @@ use std::sync::Arc;
 use llguidance::api::TopLevelGrammar;
 use llguidance::toktrie::{ApproximateTokEnv, TokEnv, TokRxInfo, TokTrie};
 use llguidance::{Matcher, ParserFactory};
-use mullama_testkit::templates::{BRACKETS, HEADERS, NO_SYSTEM, RUNAWAY, STRICT, TAGGED, THINKING};
+use mullama_testkit::templates::{
+    ATTRIBUTES, BRACKETS, DOCSTRINGS, HEADERS, NO_SYSTEM, RUNAWAY, STRICT, TAGGED, THINKING,
+};
 use serde_json::{Value, json};
 
 use super::super::calls::Calls;
@@ -71,6 +73,7 @@ fn what_templates_can_do_is_found_out() {
     for (name, source, tools, system, thinking) in [
         ("thinking", THINKING, true, true, true),
         ("headers", HEADERS, true, true, false),
+        ("docstrings", DOCSTRINGS, true, true, false),
         ("brackets", BRACKETS, true, true, false),
         ("no system", NO_SYSTEM, false, false, false),
         ("strict", STRICT, false, false, false),
@@ -164,6 +167,99 @@ fn results_of_tools_are_rendered_in_each_shape() {
         });
         let prompt = apply(source, &request).0["prompt"].as_str().unwrap().to_owned();
         assert!(prompt.contains("Oslo") && prompt.contains("sleet"), "{name}: {prompt}");
+    }
+}
+
+/// Objects and lists as arguments, in calls of the history and in answers.
+#[test]
+fn arguments_that_are_objects_are_kept() {
+    let place = json!({"city": "Oslo", "tags": ["é", 1, null]});
+    let parameters = json!({
+        "type": "object",
+        "properties": {"place": {"type": "object"}, "days": {"type": "array"}, "unit": {"type": "string"}},
+        "required": ["place"],
+    });
+    let function =
+        json!({"name": "get_weather", "description": " Weather ", "parameters": parameters});
+    let arguments = json!({"place": place, "days": [1, 2], "unit": "K"});
+    let call = json!({
+        "id": "call00001",
+        "type": "function",
+        "function": {"name": "get_weather", "arguments": arguments.to_string()},
+    });
+    let request = json!({
+        "messages": [
+            {"role": "system", "content": "Be brief."},
+            {"role": "user", "content": "What is the weather?"},
+            {"role": "assistant", "content": "", "tool_calls": [call]},
+            {"role": "tool", "tool_call_id": "call00001", "content": "sleet"},
+        ],
+        "tools": [{"type": "function", "function": function}],
+    });
+    for (name, source, before, after) in [
+        ("docstrings", DOCSTRINGS, "<parameter=", "</parameter>\n"),
+        ("attributes", ATTRIBUTES, "<param name=\"", "</param>"),
+        ("tagged", TAGGED, "<parameter=", "\n</parameter>\n"),
+        ("thinking", THINKING, "", ""),
+        ("brackets", BRACKETS, "", ""),
+    ] {
+        let (applied, parser) = apply(source, &request);
+        let prompt = applied["prompt"].as_str().unwrap();
+        assert!(prompt.contains("Oslo") && prompt.contains("sleet"), "{name}: {prompt}");
+        let (start, end) = match name {
+            "docstrings" => {
+                ("<seed:tool_call>\n<function=get_weather>\n", "</function>\n</seed:tool_call>")
+            }
+            "attributes" => ("<function name=\"get_weather\">", "</function>"),
+            "tagged" => ("<tool_call>\n<function=get_weather>\n", "</function>\n</tool_call>"),
+            "thinking" => {
+                ("<tool_call>\n{\"name\": \"get_weather\", \"arguments\": ", "}\n</tool_call>")
+            }
+            _ => (
+                "[TOOL_CALLS][{\"name\": \"get_weather\", \"arguments\": ",
+                ", \"id\": \"call00001\"}]",
+            ),
+        };
+        let between = if name == "attributes" {
+            "\">"
+        } else if name == "tagged" {
+            ">\n"
+        } else {
+            ">"
+        };
+        let answer = if before.is_empty() {
+            format!("{start}{arguments}{end}")
+        } else {
+            let written = arguments.as_object().unwrap().iter().map(|(key, value)| {
+                let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+                format!("{before}{key}{between}{value}{after}")
+            });
+            format!("{start}{}{end}", written.collect::<String>())
+        };
+        let message = parse(&parser, &answer);
+        let parsed = message["tool_calls"][0]["function"]["arguments"].as_str();
+        let parsed = parsed.unwrap_or_else(|| panic!("{name}: {message}"));
+        assert_eq!(serde_json::from_str::<Value>(parsed).unwrap(), arguments, "{name}");
+    }
+    for (source, said) in [
+        (
+            DOCSTRINGS,
+            "def get_weather(place: Any, days: list, unit: str):\n    \"\"\"Weather\"\"\"",
+        ),
+        (DOCSTRINGS, "Reflect every 256 tokens."),
+        (DOCSTRINGS, "<!-- message 0 -->"),
+        (
+            DOCSTRINGS,
+            "<parameter=place>{\"city\": \"Oslo\", \"tags\": [\"é\", 1, null]}</parameter>",
+        ),
+        (
+            ATTRIBUTES,
+            "<param name=\"place\">{\"city\": \"Oslo\", \"tags\": [\"é\", 1, null]}</param>",
+        ),
+        (ATTRIBUTES, "<param name=\"days\">[1, 2]</param><param name=\"unit\">K</param>"),
+    ] {
+        let prompt = apply(source, &request).0["prompt"].as_str().unwrap().to_owned();
+        assert!(prompt.contains(said), "{said}: {prompt}");
     }
 }
 
