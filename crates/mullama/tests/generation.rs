@@ -517,6 +517,22 @@ fn tokens_round_trip() {
         let tokens = model.tokenize("one river", true, false).unwrap();
         assert_eq!(model.detokenize(&tokens, true).unwrap(), "one river");
     }
+    // The space that some of these put before a text is not part of it.
+    for name in ["vocab-pieces", "vocab-unigram", "vocab-rwkv", "vocab-plamo2"] {
+        let model = Model::load(
+            mullama_testkit::fixture(name),
+            ModelParams::default().with_vocab_only(true),
+            ContextParams::default(),
+        )
+        .unwrap();
+        for text in ["hi", "one river", "a", " a", "  a b"] {
+            for special in [true, false] {
+                let tokens = model.tokenize(text, special, false).unwrap();
+                let back = model.detokenize(&tokens, true).unwrap();
+                assert_eq!(back, text, "{name} {text:?} {special}");
+            }
+        }
+    }
 }
 
 #[test]
