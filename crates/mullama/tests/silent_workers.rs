@@ -5,7 +5,8 @@ mod worker;
 use std::io::Read as _;
 use std::net::{Ipv4Addr, TcpListener};
 use std::process::Stdio;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -30,6 +31,7 @@ fn scene() {
         "exit" => unix::exit(&address),
         "limit" => unix::limit(&address),
         "load" => unix::load(&address),
+        "network" => unix::network(&address),
         other => panic!("{other}"),
     }
     println!("played {scene}");
@@ -94,9 +96,16 @@ fn silence_has_a_limit() {
     run_scenario("load", "5");
 }
 
+/// The worker and its connections are alive, but nothing arrives.
+#[cfg(unix)]
+#[test]
+fn a_network_that_drops_what_it_should_pass_on_has_the_same_limit() {
+    run_scenario("network", "5");
+}
+
 #[cfg(unix)]
 mod unix {
-    use mullama::{EmbedOptions, FinishReason, Message, Stream, gpu, rpc};
+    use mullama::{EmbedOptions, FinishReason, Message, Result, Stream, gpu, rpc};
 
     use super::*;
 
@@ -196,6 +205,32 @@ mod unix {
         assert_eq!(error.kind(), ErrorKind::Backend);
     }
 
+    pub fn network(address: &str) {
+        let is_broken = Arc::new(AtomicBool::new(false));
+        let network = Proxy::start(address, {
+            let is_broken = Arc::clone(&is_broken);
+            move |_, _, _| {
+                while is_broken.load(Ordering::SeqCst) {
+                    thread::sleep(Duration::from_millis(10));
+                }
+            }
+        });
+        let model = load_at(&[&network.address], all()).unwrap();
+        let mut stream = model.stream("Once upon a time", &endless()).unwrap();
+        stream.next_chunk().unwrap().unwrap();
+        is_broken.store(true, Ordering::SeqCst);
+        let late = model.generate("Once", &endless().with_timeout(1.0)).unwrap();
+        assert_eq!(late.finish_reason, FinishReason::Cancelled);
+        let error = stream.find_map(Result::err).expect("an error before the end");
+        assert_eq!(error.kind(), ErrorKind::Backend, "{error:?}");
+        assert!(error.to_string().contains("within 5 s"), "{error}");
+        model.close();
+        let error = load_at(&[&network.address], all()).map(drop).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Backend, "{error:?}");
+        is_broken.store(false, Ordering::SeqCst);
+        assert_answers(&load_at(&[&network.address], all()).unwrap(), "the network is back");
+    }
+
     pub fn load(address: &str) {
         let context = mullama::ContextParams::default().with_n_ctx(512).with_n_threads(1);
         let params = all().with_rpc_servers([address.to_owned()]);
@@ -285,7 +320,7 @@ fn answers_of_random_bytes_are_survived() {
     let beside = load(&[&worker], all()).unwrap();
     let mut refused = 0;
     for seed in 1..=60_u64 {
-        let state = std::sync::Arc::new(AtomicU64::new(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15)));
+        let state = Arc::new(AtomicU64::new(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15)));
         let meddler = Proxy::start(&worker.address, move |_, _, answer| {
             let Some(answer) = answer else { return };
             let next = || {

@@ -321,6 +321,12 @@ mod tests {
         assert_eq!(sys::shim::rpc_protocol(), [7, 0, 0]);
     }
 
+    #[test]
+    fn silence_is_waited_for_half_a_minute_by_default() {
+        assert!(std::env::var_os("MULLAMA_RPC_TIMEOUT").is_none(), "the tests leave it alone");
+        assert_eq!(silence_timeout(), Duration::from_secs(30));
+    }
+
     fn pair(silence_timeout: Duration) -> (Connection, TcpStream) {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
