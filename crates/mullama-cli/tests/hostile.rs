@@ -56,6 +56,7 @@ fn text_from_a_model_is_escaped() {
     fs::write(home.path().join("other").with_extension("gguf"), HOSTILE).unwrap();
     let missing = named.replace("model", "modle");
     home.stdout_of(&["create", "mine"]);
+    let worker = format!("{HOSTILE}:50052");
     let commands: &[&[&str]] = &[
         &["list"],
         &["list", "--json"],
@@ -87,6 +88,10 @@ fn text_from_a_model_is_escaped() {
         &["rm", "other", "mine"],
         &["run", HOSTILE, "Hi"],
         &["plan", "demo", "--device", HOSTILE],
+        &["plan", "demo", "--rpc", HOSTILE],
+        &["run", "demo", "--rpc", HOSTILE, "Hi"],
+        &["devices", "--rpc", HOSTILE],
+        &["devices", "--rpc", &worker, "--json"],
         &["run", "demo", "--temperature", HOSTILE, "Hi"],
         &["run", "demo", HOSTILE, HOSTILE],
         &[HOSTILE],
@@ -117,5 +122,60 @@ fn text_from_a_server_is_escaped() {
         let mut command = home.mullama(arguments);
         command.env("MULLAMA_REGISTRY", registry.url()).stdin(Stdio::null());
         is_harmless(arguments, &command.output().unwrap());
+    }
+}
+
+#[test]
+fn words_of_a_modelfile_are_escaped() {
+    let home = Home::new();
+    let word = HOSTILE.replace('\r', "");
+    let folder = if cfg!(unix) { word.clone() } else { "x".to_owned() };
+    fs::create_dir(home.path().join(&folder)).unwrap();
+    for line in [
+        word.clone(),
+        format!("FROM {word}"),
+        format!("FROM ./{word}.gguf"),
+        format!("FROM ./{folder}"),
+        format!("FROM http://{word}/x"),
+        format!("FROM demo\n{word} 1"),
+        format!("FROM demo\nPARAMETER {word} 1"),
+        format!("FROM demo\nPARAMETER temperature {word}"),
+        format!("FROM demo\nPARAMETER num_ctx {word}"),
+        format!("FROM demo\nADAPTER ./{word}"),
+        format!("FROM demo\nDRAFT {word}"),
+        format!("FROM demo\nMESSAGE {word} x"),
+        format!("FROM demo\nTEMPLATE {{{{ {word} }}}}"),
+    ] {
+        fs::write(home.path().join("Modelfile"), &line).unwrap();
+        let arguments = ["create", "mine"];
+        let output = home.mullama(&arguments).env("MULLAMA_LOG", "trace").output().unwrap();
+        is_harmless(&[&line], &output);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success(), "{line:?} is accepted");
+        let is_shown = ["\\u001b", "\\u{1b}"].iter().any(|shown| said.contains(shown));
+        assert!(is_shown, "{line:?} is not shown: {said}");
+    }
+    // These are accepted, and may be warned of.
+    for instruction in ["REQUIRES", "RENDERER", "PARSER"] {
+        let line = format!("FROM demo\n{instruction} {word}");
+        fs::write(home.path().join("Modelfile"), &line).unwrap();
+        is_harmless(&[&line], &home.mullama(&["create", "mine"]).output().unwrap());
+    }
+    for arguments in [&["create", HOSTILE][..], &["create", "mine", "-f", HOSTILE]] {
+        is_harmless(arguments, &home.mullama(arguments).output().unwrap());
+    }
+}
+
+#[test]
+fn text_from_the_environment_is_escaped() {
+    let home = Home::new();
+    for name in
+        ["MULLAMA_RPC_SERVERS", "MULLAMA_BACKEND", "MULLAMA_LOG", "MULLAMA_REGISTRY", "HF_ENDPOINT"]
+    {
+        for arguments in
+            [&["devices"][..], &["run", "demo", "Hi"], &["pull", "none"], &["pull", "hf.co/u/r"]]
+        {
+            is_harmless(arguments, &home.mullama(arguments).env(name, HOSTILE).output().unwrap());
+        }
     }
 }

@@ -35,6 +35,11 @@ fn flags_are_named_where_they_cannot_be_met() {
     assert!(run(&["-ts", "1,-1"]).contains("tensor_split"));
     assert!(run(&["--rpc", "127.0.0.1:9"]).contains("127.0.0.1:9 cannot be used"));
     assert!(error(&["devices", "--rpc", "nowhere:x"]).contains("is not an address"));
+    for name in ["CPU", "cpu", "Cpu"] {
+        let ok = mullama(&["run", "demo", "--device", name, "--temperature", "0", "Hello"]);
+        let log = String::from_utf8_lossy(&ok.stderr);
+        assert!(ok.status.success() && log.contains("offloaded 0/9 layers to GPU"), "{log}");
+    }
     let ok =
         mullama(&["run", "demo", "-ot", "ffn_.*=CPU,attn_.*=CPU", "--temperature", "0", "Hello"]);
     assert!(ok.status.success(), "{}", String::from_utf8_lossy(&ok.stderr));

@@ -6,10 +6,13 @@ use std::fs;
 use std::io::Write as _;
 use std::process::Stdio;
 
-use home::{Home, checked, demo};
+use home::{Home, checked, demo, wait_for};
 
 const PARIS: &str = "The capital of France is Paris.\n";
 const QUESTION: &str = "What is the capital of France?";
+
+/// Time after which a command is taken to hang; generous, since the machine may be busy.
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(120);
 
 /// A home folder with the model `mine`, created from the demo model and these instructions.
 fn home_with(instructions: &str) -> Home {
@@ -246,14 +249,52 @@ fn what_was_computed_is_kept_in_a_file() {
     }
 }
 
+/// Creates a pipe without a writer, a socket, a link to `/dev/zero` and a folder, each with the name of its kind.
+#[cfg(unix)]
+fn make_special_files(home: &Home) {
+    let at = |name: &str| home.path().join(name);
+    let made = std::process::Command::new("mkfifo").arg(at("pipe")).status().unwrap();
+    assert!(made.success());
+    // The file remains when the listener is dropped.
+    drop(std::os::unix::net::UnixListener::bind(at("socket")).unwrap());
+    std::os::unix::fs::symlink("/dev/zero", at("device")).unwrap();
+    fs::create_dir(at("folder")).unwrap();
+}
+
+#[cfg(unix)]
+#[test]
+fn what_is_no_regular_file_is_refused_wherever_it_is_named() {
+    let home = Home::new();
+    make_special_files(&home);
+    let model = mullama_testkit::fixture("tiny");
+    let model = model.to_str().unwrap();
+    fs::copy(mullama_testkit::fixture("projector"), home.path().join("mmproj.gguf")).unwrap();
+    for name in ["pipe", "socket", "device", "folder"] {
+        for line in [
+            &["run", "demo", "--lora", name, "Hi"][..],
+            &["run", "demo", "--mmproj", name, "Hi"],
+            &["run", model, "--mmproj", "mmproj.gguf", "--image", name, "Hi"],
+            &["run", "demo", "--format", name, "Hi"],
+            &["run", "demo", "--prompt-cache", name, "Hi"],
+            &["plan", "demo", "--mmproj", name],
+            &["plan", "demo", "--lora", name],
+            &["create", "mine", "--file", name],
+        ] {
+            let mut command = home.mullama(line);
+            let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+            let output = wait_for(child, PATIENCE).unwrap_or_else(|| panic!("{line:?} hangs"));
+            let said = String::from_utf8_lossy(&output.stderr);
+            assert!(output.status.code().is_some_and(|code| code > 0), "{line:?}: {said}");
+            assert!(said.contains("error: ") && said.contains(name), "{line:?}: {said}");
+        }
+    }
+}
+
 #[cfg(unix)]
 #[test]
 fn names_of_pipes_and_sockets_are_not_looked_up() {
     let home = Home::new();
-    let made = std::process::Command::new("mkfifo").arg(home.path().join("pipe")).status().unwrap();
-    assert!(made.success());
-    let _socket = std::os::unix::net::UnixListener::bind(home.path().join("socket")).unwrap();
-    std::os::unix::fs::symlink("/dev/zero", home.path().join("device")).unwrap();
+    make_special_files(&home);
     for name in ["pipe", "socket", "device"] {
         for command in [
             &["run", name, "Hi"][..],

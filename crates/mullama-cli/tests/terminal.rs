@@ -5,8 +5,9 @@ mod home;
 
 use std::fs;
 
-use home::Home;
+use home::{Home, demo};
 use mullama_test_registry::{Fault, Registry, gguf};
+use mullama_testkit::gguf::{File, Value};
 use rexpect::session::{PtySession, spawn_command};
 
 /// Timeout in milliseconds; generous, since the machine may be busy.
@@ -215,5 +216,49 @@ fn a_picture_goes_with_the_next_message() {
     expect(&mut session, "/image a cat.png", "");
     expect(&mut session, "Hm?", "prompt image count:   16 token(s)");
     expect(&mut session, "Hm? './a cat.png'", "added the picture ./a cat.png");
+    end(&mut session, "/bye");
+}
+
+#[test]
+fn text_of_models_is_escaped_in_conversations() {
+    const SEQUENCE: &str = "x\u{1b}]52;c;ZXZpbA==\u{7}\u{1b}[31m";
+    const SHOWN: &str = "x\\u001b]52;c;ZXZpbA==\\u0007\\u001b[31m";
+    let home = Home::new();
+    let mut file = File::decode(&fs::read(demo()).unwrap()).unwrap();
+    for key in ["general.name", "general.license"] {
+        file.header.set(key, Value::string(SEQUENCE));
+    }
+    let template = format!("{{# {SEQUENCE} #}}{{{{ messages[0].content }}}}");
+    file.header.set("tokenizer.chat_template", Value::string(template));
+    fs::write(home.path().join("m.gguf"), file.encode()).unwrap();
+    let modelfile = format!(
+        "FROM ./m.gguf\nSYSTEM \"\"\"{SEQUENCE}\"\"\"\nLICENSE \"\"\"{SEQUENCE}\"\"\"\n\
+         PARAMETER stop \"{SEQUENCE}\"\nMESSAGE user {SEQUENCE}"
+    );
+    fs::write(home.path().join("Modelfile"), modelfile).unwrap();
+    home.stdout_of(&["create", "mine"]);
+    let mut session = converse(&home, &["run", "mine"]);
+    for line in [
+        "/show info",
+        "/show system",
+        "/show parameters",
+        "/show template",
+        "/show license",
+        "/show modelfile",
+    ] {
+        session.send_line(line).unwrap();
+        let before = session.exp_string(SHOWN).unwrap_or_else(|error| panic!("{line}: {error}"));
+        let after = session.exp_string(">>> ").unwrap();
+        for seen in [before, after] {
+            assert!(!seen.contains("\u{1b}]52") && !seen.contains('\u{7}'), "{line}: {seen:?}");
+        }
+    }
+    fs::write(home.path().join("bad.txt"), format!("FROM ./m.gguf\n{SEQUENCE} 1\n")).unwrap();
+    session.send_line("/load ./bad.txt").unwrap();
+    let before = session.exp_string("there is no instruction").unwrap();
+    let after = session.exp_string(">>> ").unwrap();
+    for seen in [before, after] {
+        assert!(!seen.contains("\u{1b}]52") && !seen.contains('\u{7}'), "{seen:?}");
+    }
     end(&mut session, "/bye");
 }
