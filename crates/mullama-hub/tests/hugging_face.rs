@@ -235,6 +235,16 @@ fn shards_behind_addresses_are_found() {
     let many = format!("{}/files/shard-00001-of-99999.gguf", world.registry.url());
     assert_eq!(world.pull_source(&many).unwrap_err().kind(), ErrorKind::InvalidModel);
     assert!(world.registry.take_requests().is_empty());
+    // So is one that a repository lists: only the list is requested.
+    let listed = [("shard-00001-of-99999.gguf", model(1)), ("shard-99999-of-99999.gguf", model(2))];
+    world.registry.add_repo("user/many", &listed);
+    for name in ["hf.co/user/many", "hf:user/many:shard-00001-of-99999.gguf"] {
+        let error = world.pull_source(name).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidModel, "{error}");
+        assert!(error.to_string().contains("99999 files"), "{error}");
+        let requests = world.registry.take_requests();
+        assert!((1..=3).contains(&requests.len()), "{} requests", requests.len());
+    }
     let page = format!("{}/files/page.gguf", world.registry.url());
     world.registry.add_file("/files/page.gguf", "<html>");
     assert_eq!(world.pull_source(&page).unwrap_err().kind(), ErrorKind::InvalidModel);
