@@ -1,7 +1,14 @@
 // The package loads only its own files and those of its platform's package.
 
 import assert from 'node:assert/strict';
-import { copyFileSync, existsSync, readFileSync, realpathSync } from 'node:fs';
+import {
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  readFileSync,
+  realpathSync,
+  symlinkSync,
+} from 'node:fs';
 import { createRequire } from 'node:module';
 import path from 'node:path';
 import { test } from 'node:test';
@@ -9,7 +16,8 @@ import { pathToFileURL } from 'node:url';
 
 import { gpu } from 'mullama';
 
-import { temporaryFolder } from './helpers.mjs';
+import { finish } from './finish.mjs';
+import { repository, temporaryFolder } from './helpers.mjs';
 
 // Other modules in the build folder, if there is one, would be found as well.
 process.env.MULLAMA_BACKEND = 'cpu,rpc';
@@ -47,3 +55,38 @@ test('a bundle without the addon says what to do', async () => {
     return true;
   });
 });
+
+// The tests run in the installation, which has no dependencies.
+const esbuild = createRequire(path.join(repository, 'bindings/node/package.json'))('esbuild');
+const programs = {
+  esm: `
+    import { Model } from 'mullama';
+    const model = new Model('demo', { vocabOnly: true });
+    console.log('loaded', model.nVocab);`,
+  cjs: `
+    const { Model } = require('mullama');
+    const model = new Model('demo', { vocabOnly: true });
+    console.log('loaded', model.nVocab);`,
+};
+for (const [format, contents] of Object.entries(programs)) {
+  test(`esbuild bundles a program that leaves the package external: ${format}`, async () => {
+    const bundle = temporaryFolder();
+    mkdirSync(path.join(bundle, 'node_modules'));
+    symlinkSync(path.dirname(manifest), path.join(bundle, 'node_modules/mullama'), 'junction');
+    const run = async (external) => {
+      const outfile = path.join(bundle, format === 'esm' ? 'out.mjs' : 'out.cjs');
+      const stdin = { contents, resolveDir: import.meta.dirname };
+      const options = { bundle: true, platform: 'node', logLevel: 'error', format };
+      await esbuild.build({ ...options, stdin, external, outfile });
+      return finish(process.execPath, [outfile], { timeout: 60_000 });
+    };
+    const { status, output } = await run(['mullama']);
+    assert.equal(status, 0, output);
+    assert.match(output, /^loaded \d+/);
+    const whole = await run([]);
+    assert.notEqual(whole.status, 0);
+    for (const said of ['part of a bundle', 'esbuild', 'external: ["mullama"]']) {
+      assert.ok(whole.output.includes(said), whole.output);
+    }
+  });
+}
