@@ -25,6 +25,13 @@ def test_text_of_models_is_escaped(demo):
     assert answer.text == markup
     assert markup not in answer._repr_html_()
     assert "&lt;script&gt;" in answer._repr_html_()
+    # Arguments of calls, and what a plan refuses.
+    parameters = {"type": "object", "properties": {"a": {"const": markup}}, "required": ["a"]}
+    tool = {"type": "function", "function": {"name": "f", "parameters": parameters}}
+    answer = demo.chat([USER], tools=[tool], tool_choice="required", max_tokens=100)
+    assert markup in answer.message.tool_calls[0].function.arguments
+    assert markup not in answer._repr_html_()
+    assert "&lt;script&gt;" in answer._repr_html_()
 
 
 def test_calls_of_tools_are_shown(demo):

@@ -60,6 +60,7 @@ SCHEMAS = {
     },
     "just below zero": {"type": "number", "minimum": -0.5, "exclusiveMaximum": 0},
     "just above zero": {"type": "number", "exclusiveMinimum": 0, "maximum": 0.5},
+    "many items": {"type": "array", "items": {"type": "boolean"}, "maxItems": 2000},
     "exclusive bounds": {"type": "integer", "exclusiveMinimum": 9, "exclusiveMaximum": 12},
     "bounds of numbers": {"type": "number", "minimum": -2.5, "maximum": 2.5, "multipleOf": 0.5},
     "three items": {"type": "array", "items": {"type": "integer"}, "minItems": 3, "maxItems": 3},
@@ -104,9 +105,20 @@ SCHEMAS = {
 }
 
 
-@pytest.mark.parametrize("name", SCHEMAS)
+# A schema that refers to its root, and therefore cannot be part of another one.
+ROOTED = {
+    "itself": {
+        "type": "object",
+        "properties": {"value": {"type": "boolean"}, "next": {"$ref": "#"}},
+        "required": ["value"],
+        "additionalProperties": False,
+    },
+}
+
+
+@pytest.mark.parametrize("name", SCHEMAS | ROOTED)
 def test_answers_follow_the_schema(demo, name):
-    schema = SCHEMAS[name]
+    schema = (SCHEMAS | ROOTED)[name]
     validator = Draft202012Validator(schema, format_checker=FormatChecker())
     whole = 0
     for seed in range(12):
@@ -127,7 +139,10 @@ def test_answers_follow_the_schema(demo, name):
         ({"if": {"type": "string"}, "then": {"minLength": 1}}, "if"),
         ({"oneOf": [{"type": "integer"}, {"type": "number"}]}, "oneOf"),
         ({"type": "array", "minItems": 5, "maxItems": 2}, "minItems"),
+        ({"type": "integer", "exclusiveMinimum": 9, "exclusiveMaximum": 10}, "10"),
         ({"type": "string", "pattern": "(?=a)b"}, "(?=a)b"),
+        ({"type": "string", "pattern": r"\bword\b"}, r"\b"),
+        (an_object(a={"type": "string", "pattern": r"^a\B"}), r"\B"),
         ({"$ref": "#/nowhere"}, "nowhere"),
         ({"$ref": "#"}, "#: no text"),
         (False, "allows nothing"),
@@ -160,9 +175,10 @@ def test_what_cannot_be_followed_is_refused_by_name(demo, schema, said):
     assert str(answered.value) == str(generated.value)
 
 
-def test_a_bias_does_not_break_a_text_open(demo):
+@pytest.mark.parametrize("pattern", ["^[^,]{1,3}$", r"^\\$", r"^\\{2}$", '^"?$'])
+def test_a_bias_does_not_break_a_text_open(demo, pattern):
     (quote,) = demo.tokenize('"', add_special=False)[-1:]
-    schema = an_object(s={"type": "string", "pattern": "^[^,]{1,3}$"})
+    schema = an_object(s={"type": "string", "pattern": pattern})
     for seed in range(8):
         answer = demo.generate(
             QUESTION, json_schema=schema, logit_bias={quote: 30}, seed=seed, max_tokens=80
@@ -281,3 +297,25 @@ def test_compiling_ends_with_the_timeout_and_an_interrupt(name):
         interrupt.join()
         # Other requests of the model go on.
         assert model.generate(QUESTION, max_tokens=1).usage.completion_tokens == 1
+
+
+def test_nothing_is_written_beside_the_answer(python):
+    script = r"""
+import mullama
+
+model = mullama.Model("demo", n_threads=1)
+for schema in (
+    {"type": "string", "pattern": r"^\d\w\s\/\@$"},
+    {"type": "string", "pattern": r"\bx"},
+    {"type": "string", "pattern": "(?=a)b"},
+    {"type": "string", "pattern": "[0-9]", "maxLength": 3, "title": "t", "x-unknown": 1},
+    {"not": {}},
+):
+    try:
+        model.generate("x", json_schema=schema, max_tokens=20)
+    except mullama.InvalidGrammarError:
+        pass
+print("done")
+"""
+    done = python(script, env={**os.environ, "MULLAMA_LOG": "off"})
+    assert (done.returncode, done.stdout, done.stderr) == (0, "done\n", "")
