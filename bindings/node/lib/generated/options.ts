@@ -113,10 +113,11 @@ export interface LoadOptions extends Abortable, Progress {
    */
   mediaLimits?: { pixels?: number; bytes?: number; pictures?: number };
   /**
-   * Kernels that compute on the processor: `own` for mullama's, `engine` for llama.cpp's. Default:
-   * `own` where the processor has AVX2, unless `MULLAMA_KERNELS` says otherwise.
+   * Kernels that compute on the processor: `own` for mullama's, `engine` for llama.cpp's, `auto`
+   * for `own` where the processor has AVX2, unless `MULLAMA_KERNELS` says otherwise. Default:
+   * `auto`.
    */
-  cpuKernels?: 'own' | 'engine';
+  cpuKernels?: 'auto' | 'own' | 'engine';
   /**
    * Settings of the CUDA backend (`graphs`, `fusion`, `offloadMinBatch`, `allreduce`, ...), which apply to
    * the whole process. Default: the backend's.
@@ -195,11 +196,11 @@ export interface LoadOptions extends Abortable, Progress {
    */
   prefixCache?: number;
   /**
-   * System RAM, in megabytes (MiB), for tokens evicted from the KV cache and for
-   * checkpoints: both are copied back instead of recomputed. Default: a quarter of the free
-   * memory at load time, at most 8192; 0 turns it off.
+   * System RAM for tokens evicted from the KV cache and for checkpoints: both are copied back
+   * instead of recomputed. A number of bytes, or a text with a unit, such as `2GiB`. Default:
+   * a quarter of the free memory at load time, at most 8 GiB; 0 turns it off.
    */
-  cacheRam?: number;
+  cacheRam?: string | number;
   /**
    * Tokens between checkpoints of state that cannot be truncated: recurrent states and
    * sliding windows. A checkpoint is also made at the end of each prompt and before its last
@@ -274,7 +275,7 @@ export interface PlanOptions extends Omit<LoadOptions, 'devices' | 'onProgress'>
 export interface GenerateOptions extends Abortable {
   /**
    * Maximum number of tokens to generate; 0 only processes the prompt, for later requests
-   * that start with it. Default: until the model stops or the context is full.
+   * that start with it, -1 is the default. Default: until the model stops or the context is full.
    */
   maxTokens?: number;
   /**
@@ -289,7 +290,7 @@ export interface GenerateOptions extends Abortable {
    */
   temperature?: number;
   /**
-   * Limit sampling to the K most likely tokens; 0 turns it off.
+   * Limit sampling to the K most likely tokens; 0 or -1 turns it off.
    * Default: 40.
    */
   topK?: number;
@@ -432,7 +433,7 @@ export interface GenerateOptions extends Abortable {
   /**
    * Random seed. The same seed, prompt and options produce the same text, except where
    * concurrent requests, cached tokens or drafting change the last bits of the results;
-   * `reproducible` rules that out. Default: random.
+   * `reproducible` rules that out. -1 is the default. Default: random.
    */
   seed?: number;
   /**
@@ -496,7 +497,7 @@ export interface GenerateOptions extends Abortable {
    * stops while it does not save time.
    * Default: `auto`.
    */
-  draft?: 'auto' | 'off' | 'model' | 'lookup';
+  draft?: 'auto' | 'off' | 'model' | 'lookup' | 'mtp';
   /**
    * Maximum number of tokens that the draft model drafts per step; 0 turns it off. Within
    * it, the number follows how many drafted tokens are accepted, and how long steps take.

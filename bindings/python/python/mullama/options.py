@@ -134,9 +134,10 @@ class LoadOptions(TypedDict, total=False):
     """Limits of pictures: `pixels` of each, `bytes` of its file, `pictures` in a chat. Default: 100
     million pixels, 64 MiB, 256 pictures."""
 
-    cpu_kernels: Literal["own", "engine"] | None
-    """Kernels that compute on the processor: `own` for mullama's, `engine` for llama.cpp's.
-    Default: `own` where the processor has AVX2, unless `MULLAMA_KERNELS` says otherwise."""
+    cpu_kernels: Literal["auto", "own", "engine"] | None
+    """Kernels that compute on the processor: `own` for mullama's, `engine` for llama.cpp's, `auto`
+    for `own` where the processor has AVX2, unless `MULLAMA_KERNELS` says otherwise. Default:
+    `auto`."""
 
     cuda: CudaSettings | None
     """Settings of the CUDA backend (`graphs`, `fusion`, `offload_min_batch`, `allreduce`, ...),
@@ -204,10 +205,10 @@ class LoadOptions(TypedDict, total=False):
     requests with the same prefix. Default: as many as fit; 0 turns prefix sharing off, also between
     concurrent requests."""
 
-    cache_ram: int | None
-    """System RAM, in megabytes (MiB), for tokens evicted from the KV cache and for checkpoints:
-    both are copied back instead of recomputed. Default: a quarter of the free memory at load time,
-    at most 8192; 0 turns it off."""
+    cache_ram: str | int | None
+    """System RAM for tokens evicted from the KV cache and for checkpoints: both are copied back
+    instead of recomputed. A number of bytes, or a text with a unit, such as `2GiB`. Default: a
+    quarter of the free memory at load time, at most 8 GiB; 0 turns it off."""
 
     checkpoint_every: int | None
     """Tokens between checkpoints of state that cannot be truncated: recurrent states and sliding
@@ -250,7 +251,7 @@ class GenerateOptions(TypedDict, total=False):
 
     max_tokens: int | None
     """Maximum number of tokens to generate; 0 only processes the prompt, for later requests that
-    start with it. Default: until the model stops or the context is full."""
+    start with it, -1 is the default. Default: until the model stops or the context is full."""
 
     timeout: float | None
     """Time limit in seconds, from the call on. The generation then ends with the partial answer, as
@@ -261,7 +262,7 @@ class GenerateOptions(TypedDict, total=False):
     values above 1 flatten it, 0 always picks the most likely token. Default: 0.8."""
 
     top_k: int | None
-    """Limit sampling to the K most likely tokens; 0 turns it off. Default: 40."""
+    """Limit sampling to the K most likely tokens; 0 or -1 turns it off. Default: 40."""
 
     top_p: float | None
     """Limit sampling to the most likely tokens whose probabilities add up to P; 1 turns it off.
@@ -356,7 +357,7 @@ class GenerateOptions(TypedDict, total=False):
     seed: int | None
     """Random seed. The same seed, prompt and options produce the same text, except where concurrent
     requests, cached tokens or drafting change the last bits of the results; `reproducible` rules
-    that out. Default: random."""
+    that out. -1 is the default. Default: random."""
 
     reproducible: bool | None
     """Whether results are the same to the last bit each time, on the same machine with the same
@@ -403,7 +404,7 @@ class GenerateOptions(TypedDict, total=False):
     is the same except for ties: results of larger batches differ in the last bits. Useful when
     answers repeat the prompt. Default: 0, which is off."""
 
-    draft: Literal["auto", "off", "model", "lookup"] | None
+    draft: Literal["auto", "off", "model", "lookup", "mtp"] | None
     """How tokens are drafted: `model` by the draft model, `lookup` by prompt lookup (at most
     `prompt_lookup` tokens, or `draft_max`), `off` not at all, `auto` by the draft model if the
     model was loaded with one, and by prompt lookup if `prompt_lookup` is set. Drafting stops while
@@ -575,9 +576,10 @@ class PlanOptions(TypedDict, total=False):
     """Limits of pictures: `pixels` of each, `bytes` of its file, `pictures` in a chat. Default: 100
     million pixels, 64 MiB, 256 pictures."""
 
-    cpu_kernels: Literal["own", "engine"] | None
-    """Kernels that compute on the processor: `own` for mullama's, `engine` for llama.cpp's.
-    Default: `own` where the processor has AVX2, unless `MULLAMA_KERNELS` says otherwise."""
+    cpu_kernels: Literal["auto", "own", "engine"] | None
+    """Kernels that compute on the processor: `own` for mullama's, `engine` for llama.cpp's, `auto`
+    for `own` where the processor has AVX2, unless `MULLAMA_KERNELS` says otherwise. Default:
+    `auto`."""
 
     cuda: CudaSettings | None
     """Settings of the CUDA backend (`graphs`, `fusion`, `offload_min_batch`, `allreduce`, ...),
@@ -645,10 +647,10 @@ class PlanOptions(TypedDict, total=False):
     requests with the same prefix. Default: as many as fit; 0 turns prefix sharing off, also between
     concurrent requests."""
 
-    cache_ram: int | None
-    """System RAM, in megabytes (MiB), for tokens evicted from the KV cache and for checkpoints:
-    both are copied back instead of recomputed. Default: a quarter of the free memory at load time,
-    at most 8192; 0 turns it off."""
+    cache_ram: str | int | None
+    """System RAM for tokens evicted from the KV cache and for checkpoints: both are copied back
+    instead of recomputed. A number of bytes, or a text with a unit, such as `2GiB`. Default: a
+    quarter of the free memory at load time, at most 8 GiB; 0 turns it off."""
 
     checkpoint_every: int | None
     """Tokens between checkpoints of state that cannot be truncated: recurrent states and sliding
