@@ -13,6 +13,7 @@ mod encoder;
 mod guesses;
 mod handle;
 mod host_cache;
+mod linear_fit;
 mod lookup;
 mod media;
 mod media_run;

@@ -1,6 +1,12 @@
 //! Decides how many prompt tokens go into a step while other requests generate.
+//!
+//! What prompt tokens add to the time of a step is a line: a fixed part, whatever their number, and a part for each
+//! token. On a CPU the fixed part is small. On a GPU it may be several times a step without a prompt, and hundreds of
+//! tokens take no longer than one.
 
 use std::time::Duration;
+
+use super::linear_fit::LinearFit;
 
 /// The part of the allowed extra time that is used, because step times vary.
 const SAFETY: f64 = 0.8;
@@ -15,18 +21,28 @@ const MAX_BATCHING_DELAY: f64 = 0.003;
 /// The fewest prompt tokens in a step; with fewer, the prompt hardly progresses.
 const MIN_CHUNK: usize = 2;
 
-/// Number of tokens that the engine's fastest kernels (AVX-512 with repacked weights) compute at once: with them, 16
-/// tokens take less time than 12, and one more token starts another tile.
-const TILE: usize = 16;
+/// Number of prompt tokens in a step while nothing is measured.
+const FIRST_CHUNK: usize = 8;
 
-/// Learns from past steps how many prompt tokens the next may have: a step with prompt tokens should take at most
-/// `max_stall` times as long as one without.
+/// How many times as large as recent pieces the next may be, because the line is only known near measured sizes.
+const GROWTH: f64 = 2.0;
+
+/// One of this many pieces is half as large as the others, since steps of one size do not show a slope.
+const PIECES_PER_SMALL_ONE: u32 = 16;
+
+/// Learns from past steps how many prompt tokens the next may have. A step with prompt tokens should take at most
+/// `max_stall` times as long as one without. If the fixed part alone takes most of this, smaller pieces would help
+/// nobody: then a step may take twice the fixed part, so that the tokens take at least half of its time.
 pub(super) struct PrefillBudget {
     max_stall: f64,
     /// Seconds of a step without prompt tokens.
     alone: Option<f64>,
-    /// Seconds that a prompt token adds to a step in which others generate.
-    per_token: Option<f64>,
+    /// Seconds that prompt tokens add to a step in which others generate.
+    added: LinearFit,
+    /// Number of prompt tokens of the largest recent pieces in such steps.
+    tried: f64,
+    /// Number of such pieces.
+    pieces: u32,
     /// Steps with prompt tokens only.
     prompts: PromptSpeed,
 }
@@ -53,22 +69,32 @@ impl PromptSpeed {
 
 impl PrefillBudget {
     pub fn new(max_stall: f64) -> Self {
-        Self { max_stall, alone: None, per_token: None, prompts: PromptSpeed::default() }
+        Self {
+            max_stall,
+            alone: None,
+            added: LinearFit::default(),
+            tried: 0.0,
+            pieces: 0,
+            prompts: PromptSpeed::default(),
+        }
     }
 
     /// Records the time of a step.
     pub fn note(&mut self, generating: bool, prompt_tokens: usize, took: Duration) {
-        let took = took.as_secs_f64();
-        let learn = |known: &mut Option<f64>, new: f64| {
-            *known = Some(known.map_or(new, |known| known + SMOOTHING * (new - known)));
-        };
-        match (generating, prompt_tokens) {
-            (_, 0) => learn(&mut self.alone, took),
-            (true, tokens) => {
-                let more = (took - self.alone.unwrap_or(0.0)).max(0.0);
-                learn(&mut self.per_token, more / tokens as f64);
+        let seconds = took.as_secs_f64();
+        match (generating, prompt_tokens, self.alone) {
+            (_, 0, alone) => {
+                self.alone =
+                    Some(alone.map_or(seconds, |alone| alone + SMOOTHING * (seconds - alone)));
             }
-            (false, tokens) => self.prompts.note(tokens, took),
+            (true, tokens, Some(alone)) => {
+                self.added.note(tokens, Duration::from_secs_f64((seconds - alone).max(0.0)));
+                self.tried = (self.tried * (1.0 - SMOOTHING)).max(tokens as f64);
+                self.pieces = self.pieces.wrapping_add(1);
+            }
+            // How much of the time is due to the prompt is unknown.
+            (true, _, None) => {}
+            (false, tokens, _) => self.prompts.note(tokens, seconds),
         }
     }
 
@@ -81,62 +107,136 @@ impl PrefillBudget {
 
     /// Number of prompt tokens that the next step may have in addition to one token of each generating request.
     pub fn prompt_tokens(&self, generating: usize) -> usize {
-        // The cost of a token in a large piece is better than no estimate.
-        let per_token = self.per_token.or_else(|| self.prompts.per_token());
-        let most = match (self.alone, per_token) {
-            (Some(alone), Some(per_token)) if per_token > 0.0 => {
-                let time = alone * (self.max_stall - 1.0) * SAFETY;
-                ((time / per_token) as usize).max(MIN_CHUNK)
+        let Some(alone) = self.alone else { return FIRST_CHUNK };
+        let allowed = alone * (self.max_stall - 1.0) * SAFETY;
+        let most = match (self.added.at(0), self.prompts.per_token()) {
+            (Some(fixed), _) => {
+                let seconds = allowed.max(2.0 * fixed) - fixed;
+                // Without a slope, the division is infinite, and growth is the limit.
+                (seconds / self.added.slope()).min(self.tried * GROWTH)
             }
-            // Nothing is measured yet: start with a small piece.
-            _ => TILE,
+            // The cost of a token in a step of prompts only is better than no estimate.
+            (None, Some(per_token)) => allowed / per_token,
+            (None, None) => FIRST_CHUNK as f64,
         };
-        let whole = (generating + most + TILE / 4) / TILE * TILE;
-        whole.checked_sub(generating).filter(|&count| count >= MIN_CHUNK).unwrap_or(most)
+        let is_small = self.pieces % PIECES_PER_SMALL_ONE == PIECES_PER_SMALL_ONE - 1;
+        let most = if is_small { most / 2.0 } else { most };
+        round_step(most as usize, generating).max(MIN_CHUNK)
     }
+}
+
+/// Rounds a number of prompt tokens so that all tokens of the step are a multiple of a power of two that is at most
+/// half of them. Kernels compute tokens in tiles, whose sizes are powers of two, and a tile that is not full takes as
+/// long as a full one. Rounded up only if a quarter of a tile or less is missing.
+fn round_step(prompt_tokens: usize, generating: usize) -> usize {
+    let all = prompt_tokens.saturating_add(generating);
+    if all < 8 {
+        return prompt_tokens;
+    }
+    let tile = 1 << (all.ilog2() - 1);
+    let whole = all.saturating_add(tile / 4) / tile * tile;
+    // Those that generate may fill the tiles by themselves.
+    whole.checked_sub(generating).filter(|&tokens| tokens >= MIN_CHUNK).unwrap_or(prompt_tokens)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn pieces_grow_to_what_steps_may_take() {
+    /// Feeds the times of a made-up device, in milliseconds by the number of all tokens of a step, for as many steps
+    /// with a long prompt. Returns the mean prompt tokens per millisecond, and the longest step, of the second half.
+    fn run(max_stall: f64, steps: usize, took: impl Fn(usize) -> f64) -> (f64, f64) {
+        let mut budget = PrefillBudget::new(max_stall);
         let ms = |ms: f64| Duration::from_secs_f64(ms / 1e3);
-        let mut budget = PrefillBudget::new(4.0);
-        for _ in 0..50 {
-            budget.note(true, 0, ms(10.0));
+        for _ in 0..10 {
+            budget.note(true, 0, ms(took(1)));
         }
-        // A step costs 10 ms and half a millisecond for each token of a prompt.
-        for _ in 0..50 {
-            let tokens = budget.prompt_tokens(1);
-            budget.note(true, tokens, ms(10.0 + tokens as f64 * 0.5));
+        let (mut tokens, mut time, mut longest) = (0.0, 0.0, 0.0_f64);
+        for step in 0..steps {
+            let piece = budget.prompt_tokens(1).min(2048);
+            let step_time = took(1 + piece);
+            budget.note(true, piece, ms(step_time));
+            if step >= steps / 2 {
+                tokens += piece as f64;
+                time += step_time;
+                longest = longest.max(step_time);
+            }
         }
-        assert_eq!(
-            budget.prompt_tokens(1),
-            47,
-            "three tiles with one that generates, 33.5 ms of 40"
-        );
-        assert_eq!(budget.prompt_tokens(5), 43);
+        (tokens / time, longest)
     }
 
     #[test]
-    fn small_pieces_fill_a_tile_where_one_is_near() {
-        let pieces = |per_token: f64, generating: usize| {
-            let budget = PrefillBudget {
-                alone: Some(0.01),
-                per_token: Some(per_token),
-                ..PrefillBudget::new(6.0)
-            };
-            budget.prompt_tokens(generating)
+    fn proportional_costs_use_the_allowed_time() {
+        // 10 ms for those that generate, and half a millisecond for each token of a prompt.
+        let (speed, longest) = run(4.0, 200, |tokens| 10.0 + (tokens - 1) as f64 * 0.5);
+        assert!(longest <= 40.0, "{longest}");
+        // 48 tokens in 34 ms would be all of the part that is used.
+        assert!(speed > 0.85 * 48.0 / 34.0, "{speed}");
+    }
+
+    #[test]
+    fn tiles_of_a_cpu_are_filled() {
+        // A step takes 8 ms for each tile of 16 tokens, and single tokens 10 ms.
+        let took =
+            |tokens: usize| if tokens == 1 { 10.0 } else { 8.0 * tokens.div_ceil(16) as f64 };
+        let (speed, longest) = run(4.0, 300, took);
+        assert!(longest <= 40.0, "{longest}");
+        // Full tiles compute 2 tokens per millisecond.
+        assert!(speed > 1.7, "{speed}");
+        // With less time than a tile and a half, one tile is computed at once.
+        let (speed, longest) = run(1.5, 300, took);
+        assert!(longest <= 16.0, "{longest}");
+        assert!(speed > 0.9, "{speed}");
+    }
+
+    #[test]
+    fn a_gpu_has_large_pieces() {
+        // 1.2 ms for those that generate. Any prompt adds 3.5 ms, and from 512 tokens on in proportion.
+        let took = |tokens: usize| match tokens {
+            1 => 1.2,
+            _ => 1.2 + 3.5 * (tokens as f64 / 512.0).max(1.0),
         };
-        assert_eq!(pieces(0.01, 1), 4);
-        assert_eq!(pieces(0.004, 1), 10, "11 tokens are far from 16");
-        assert_eq!(pieces(0.0036, 1), 15, "12 are not");
-        assert_eq!(pieces(0.0015, 1), 15, "27 are far from 32");
-        assert_eq!(pieces(0.0014, 1), 31, "29 are not");
-        assert_eq!(pieces(0.01, 40), 8, "44 tokens become 48");
-        assert_eq!(pieces(0.1, 30), 2, "those that generate fill the tiles by themselves");
+        let (speed, longest) = run(4.0, 400, took);
+        // Alone, the prompt has 512 tokens in 3.5 ms.
+        assert!(speed > 0.6 * 512.0 / 4.7, "{speed}");
+        assert!(longest <= 1.2 + 2.0 * 3.5 * 1.2, "{longest}");
+        // A patient caller gets larger pieces.
+        let (patient, longest) = run(8.0, 400, took);
+        assert!(patient > speed, "{patient}");
+        assert!(longest <= 8.0 * 1.2, "{longest}");
+    }
+
+    #[test]
+    fn a_gpu_whose_fixed_part_exceeds_the_limit_has_large_pieces_too() {
+        // The fixed part alone is ten times a step without a prompt.
+        let took = |tokens: usize| if tokens == 1 { 1.0 } else { 11.0 + tokens as f64 * 0.01 };
+        let (speed, longest) = run(4.0, 300, took);
+        assert!(speed > 0.45 * 100.0, "{speed}");
+        assert!(longest <= 1.2 * (1.0 + 2.0 * 10.0), "{longest}");
+    }
+
+    #[test]
+    fn the_first_piece_is_small_unless_prompts_were_measured() {
+        let mut budget = PrefillBudget::new(4.0);
+        assert_eq!(budget.prompt_tokens(1), FIRST_CHUNK);
+        budget.note(true, 0, Duration::from_millis(10));
+        assert_eq!(budget.prompt_tokens(8), FIRST_CHUNK);
+        // 24 ms, at 20 tokens per millisecond.
+        budget.note(false, 1000, Duration::from_millis(50));
+        assert_eq!(budget.prompt_tokens(0), 512);
+    }
+
+    #[test]
+    fn steps_are_whole_tiles_where_one_is_near() {
+        assert_eq!(round_step(3, 1), 3);
+        assert_eq!(round_step(9, 1), 7, "10 tokens are far from 12");
+        assert_eq!(round_step(10, 1), 11, "11 are not");
+        assert_eq!(round_step(14, 1), 15);
+        assert_eq!(round_step(46, 1), 47);
+        assert_eq!(round_step(60, 1), 63);
+        assert_eq!(round_step(50, 1), 47);
+        assert_eq!(round_step(2, 30), 2, "those that generate fill the tiles by themselves");
+        assert!(round_step(usize::MAX, 1) > usize::MAX / 2, "no overflow");
     }
 
     #[test]
