@@ -128,6 +128,10 @@ const checks = {
     for (const it of nonEmpty(plans)) {
       const made = await planned(it);
       const expected = camelKeys(it.plan);
+      if (it.layers) {
+        const layers = Object.fromEntries(made.devices.map((gpu) => [gpu.name, gpu.layers]));
+        assert.deepEqual(layers, it.layers, JSON.stringify(it));
+      }
       for (const [field, value] of Object.entries(expected)) {
         assert.deepEqual(made[field], value, `${JSON.stringify(it)}: ${field}`);
       }

@@ -175,6 +175,8 @@ def test_plans(vectors):
         plan = plan_of(cases, case)
         for field, value in case["plan"].items():
             assert getattr(plan, field) == value, (case, field)
+        if "layers" in case:
+            assert {gpu.name: gpu.layers for gpu in plan.devices} == case["layers"], case
         assert plan.host.name in str(plan)
         assert plan.options["context_size"] == plan.context_size
     for case in cases["errors"]:

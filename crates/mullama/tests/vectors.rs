@@ -322,6 +322,13 @@ fn plans() {
         for (field, value) in object(&case["plan"]) {
             assert_eq!(plan[&field], value, "{case}: {field}");
         }
+        if let Some(layers) = case.get("layers") {
+            let gpus = plan["devices"].as_array().unwrap().iter();
+            let on: Map<_, _> = gpus
+                .map(|gpu| (gpu["name"].as_str().unwrap().to_owned(), gpu["layers"].clone()))
+                .collect();
+            assert_eq!(&Value::Object(on), layers, "{case}");
+        }
     }
     for case in list(&vectors["errors"]) {
         let Err(error) = planned(case) else { panic!("no error from {case}") };

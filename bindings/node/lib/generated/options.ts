@@ -63,10 +63,10 @@ export interface LoadOptions extends Abortable, Progress {
    * `layer`.
    */
   splitMode?: 'none' | 'layer' | 'row' | 'tensor';
-  /** Share of the model for each GPU, in any unit. Default: proportional to free memory. */
+  /** Share of each GPU, in any unit. Default: by free memory; equal in split mode `tensor`. */
   tensorSplit?: number[];
   /**
-   * Index of the GPU to use in split mode `none`.
+   * Index of the GPU to fill first; in split mode `none`, the only one used.
    * Default: 0.
    */
   mainGpu?: number;

@@ -96,10 +96,10 @@ class LoadOptions(TypedDict, total=False):
     `layer`."""
 
     tensor_split: Sequence[float] | None
-    """Share of the model for each GPU, in any unit. Default: proportional to free memory."""
+    """Share of each GPU, in any unit. Default: by free memory; equal in split mode `tensor`."""
 
     main_gpu: int | None
-    """Index of the GPU to use in split mode `none`. Default: 0."""
+    """Index of the GPU to fill first; in split mode `none`, the only one used. Default: 0."""
 
     devices: Sequence[str] | None
     """Names of the devices that may be used; `auto` fills them in this order. Default: all."""
@@ -541,10 +541,10 @@ class PlanOptions(TypedDict, total=False):
     `layer`."""
 
     tensor_split: Sequence[float] | None
-    """Share of the model for each GPU, in any unit. Default: proportional to free memory."""
+    """Share of each GPU, in any unit. Default: by free memory; equal in split mode `tensor`."""
 
     main_gpu: int | None
-    """Index of the GPU to use in split mode `none`. Default: 0."""
+    """Index of the GPU to fill first; in split mode `none`, the only one used. Default: 0."""
 
     max_gpus: int | None
     """Maximum number of GPUs to use: those with the most free memory, or the first of `devices`.

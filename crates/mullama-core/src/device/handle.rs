@@ -73,6 +73,16 @@ impl Handle {
         (free as u64, total as u64)
     }
 
+    /// Whether its backend can split the rows of a matrix over several of its devices (split mode `row`).
+    pub fn can_split_rows(self) -> bool {
+        let function = c"ggml_backend_split_buffer_type";
+        // SAFETY: as above; the name is terminated by NUL.
+        unsafe {
+            let registration = sys::ggml_backend_dev_backend_reg(self.as_ptr());
+            !sys::ggml_backend_reg_get_proc_address(registration, function.as_ptr()).is_null()
+        }
+    }
+
     /// Distinguishes devices with the same name: description and memory size.
     pub fn identity(self) -> String {
         format!("{} {}", self.description(), self.memory().1)

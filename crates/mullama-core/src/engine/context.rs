@@ -108,7 +108,15 @@ impl Context {
 
     /// Where weights, KV cache and buffers are allocated.
     pub fn placement(&self) -> Result<Placement> {
-        Ok(Placement::new(&self.breakdown()?, &self.weights.layers))
+        Ok(self.place(&self.breakdown()?))
+    }
+
+    fn place(&self, buffers: &[BufferShare]) -> Placement {
+        let placement = Placement::new(buffers, &self.weights.layers);
+        match self.weights.settings.tensor_shares() {
+            Some(gpus) => placement.spread(&gpus, self.weights.is_metadata_only),
+            None => placement,
+        }
     }
 
     fn breakdown(&self) -> Result<Vec<BufferShare>> {
@@ -129,7 +137,7 @@ impl Context {
         /// `GGML_SCHED_MAX_COPIES`
         const MAX_PIPELINE_COPIES: u64 = 4;
         let buffers: Vec<_> = self.breakdown()?.into_iter().map(BufferShare::allocated).collect();
-        let mut placement = Placement::new(&buffers, &self.weights.layers);
+        let mut placement = self.place(&buffers);
         if self.raw.is_pipelined {
             // SAFETY: the model is alive.
             let n_embd = unsafe { sys::llama_model_n_embd(self.weights.as_ptr()) }.max(0) as u64;

@@ -41,6 +41,10 @@ impl DeviceShare {
     }
 }
 
+/// How the name of the engine's device for split mode `tensor` begins, which combines several GPUs
+/// (ggml-backend-meta.cpp).
+const COMBINED_DEVICE: &str = "Meta(";
+
 /// One line of the shim's memory breakdown.
 #[derive(Deserialize)]
 pub(crate) struct BufferShare {
@@ -104,6 +108,31 @@ impl Placement {
         let mut placement = Self { devices };
         placement.sort();
         placement
+    }
+
+    /// Divides the part on the engine's combined device among its GPUs, given with their shares: in split mode `tensor`,
+    /// each has a part of every layer. Planned sizes of weights and KV cache are those of all GPUs together; allocated
+    /// ones are those of the GPU with most of it. Compute buffers are as large on each GPU. Small tensors, such as
+    /// norms, are on every GPU and are not counted again.
+    pub(crate) fn spread(mut self, gpus: &[(String, f64)], is_planned: bool) -> Self {
+        let is_combined = |share: &DeviceShare| share.name.starts_with(COMBINED_DEVICE);
+        let Some(index) = self.devices.iter().position(is_combined) else { return self };
+        let combined = self.devices.remove(index);
+        let largest = gpus.iter().map(|(_, share)| *share).fold(0.0, f64::max);
+        let unit = if is_planned { 1.0 } else { largest };
+        for (name, share) in gpus {
+            let part = |bytes: u64| (bytes as f64 * share / unit).ceil() as u64;
+            self.devices.push(DeviceShare {
+                name: name.clone(),
+                layers: if *share > 0.0 { combined.layers } else { 0 },
+                weights: part(combined.weights),
+                kv: part(combined.kv),
+                compute: combined.compute,
+                ..DeviceShare::default()
+            });
+        }
+        self.sort();
+        self
     }
 
     /// The weights only, without a context.
@@ -227,6 +256,31 @@ mod tests {
             projector: 0,
         };
         assert_eq!(placement.devices, [share("G0", 5, 16, 32, 64), share("CPU", 3, 1, 2, 12)]);
+    }
+
+    #[test]
+    fn a_combined_device_is_divided_among_its_gpus() {
+        let share = |name: &str, layers, weights, kv, compute| DeviceShare {
+            name: name.to_owned(),
+            layers,
+            weights,
+            kv,
+            compute,
+            ..DeviceShare::default()
+        };
+        let host = share(HOST, 2, 5, 5, 5);
+        let combined =
+            Placement { devices: vec![share("Meta(G1,G0)", 7, 400, 80, 10), host.clone()] };
+        let gpus = [("G1".to_owned(), 0.75), ("G0".to_owned(), 0.25)];
+        let planned = combined.clone().spread(&gpus, true);
+        assert_eq!(
+            planned.devices,
+            [share("G0", 7, 100, 20, 10), share("G1", 7, 300, 60, 10), host.clone()]
+        );
+        let allocated = combined.spread(&gpus, false);
+        assert_eq!(allocated.devices[1], share("G1", 7, 400, 80, 10));
+        assert_eq!(allocated.devices[0], share("G0", 7, 134, 27, 10));
+        assert_eq!(allocated.clone().spread(&gpus, false), allocated);
     }
 
     #[test]

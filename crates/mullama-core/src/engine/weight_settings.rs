@@ -31,14 +31,13 @@ pub(crate) enum HostExperts {
 pub(crate) struct WeightSettings {
     /// The known devices, which stay alive as long as the weights.
     pub devices: DeviceSet,
-    /// The GPUs that may be used, in the order in which they are filled.
+    /// The GPUs that may be used, in the order in which they are filled: the main GPU first.
     pub gpus: Vec<Handle>,
     /// Layers on GPUs, counted from the last; `None` means all.
     pub n_gpu_layers: Option<u32>,
+    /// What is split. `row` is `tensor` here if a backend cannot split rows.
     pub split_mode: SplitMode,
-    /// Index into `gpus`.
-    pub main_gpu: u32,
-    /// A share for each GPU; `None` divides by free memory.
+    /// A share for each of `gpus`; `None` divides by free memory, or equally in split mode `tensor`.
     pub tensor_split: Option<Vec<f32>>,
     pub host_experts: HostExperts,
     /// The CPU kernels; `None` follows `MULLAMA_KERNELS`.
@@ -58,15 +57,18 @@ impl WeightSettings {
     pub fn resolve(params: &ModelParams, devices: &DeviceSet) -> Result<Self> {
         params.check()?;
         kernels::check(params.cpu_kernels)?;
-        let gpus = devices.chosen(params)?;
-        let main_gpu = params.settled_main_gpu();
-        if params.main_gpu.is_some() && main_gpu as usize >= gpus.len().max(1) {
-            let problem =
-                format!("there is no GPU {main_gpu}; there are {}, from 0 on", gpus.len());
-            return Err(Error::option("main_gpu", problem));
-        }
+        let mut gpus = devices.chosen(params)?;
         if let Some(shares) = &params.tensor_split {
             check_split(shares, gpus.len())?;
+        }
+        let mut tensor_split = params.tensor_split.clone();
+        put_main_gpu_first(params.settled_main_gpu(), &mut gpus, tensor_split.as_mut())?;
+        let split_mode = match params.split_mode.unwrap_or_default() {
+            SplitMode::Row if !gpus.iter().all(|gpu| gpu.can_split_rows()) => SplitMode::Tensor,
+            mode => mode,
+        };
+        if split_mode == SplitMode::None {
+            gpus.truncate(1);
         }
         let metadata = params.metadata_overrides.clone().unwrap_or_default();
         raw_metadata(&metadata)?;
@@ -75,9 +77,8 @@ impl WeightSettings {
                 GpuLayers::Auto | GpuLayers::All => None,
                 GpuLayers::Count(layers) => Some(layers),
             },
-            split_mode: params.split_mode.unwrap_or_default(),
-            main_gpu,
-            tensor_split: params.tensor_split.clone(),
+            split_mode,
+            tensor_split,
             host_experts: if params.settled_cpu_moe() {
                 HostExperts::All
             } else {
@@ -94,7 +95,33 @@ impl WeightSettings {
             gpus,
         };
         settings.check_patterns()?;
+        if settings.tensor_shares().is_some()
+            && let Some((pattern, Some(gpu))) =
+                settings.tensor_overrides.iter().find(|(_, device)| device.is_some())
+        {
+            let problem = format!(
+                "`{}`: in split mode tensor, {} has a part of every tensor; only CPU can be named",
+                pattern.to_string_lossy(),
+                gpu.name()
+            );
+            return Err(Error::option("tensor_overrides", problem));
+        }
         Ok(settings)
+    }
+
+    /// In split mode `tensor`, each GPU's name and its share of every tensor, as parts of 1. The engine then combines
+    /// the GPUs into one device. None otherwise.
+    pub(super) fn tensor_shares(&self) -> Option<Vec<(String, f64)>> {
+        if self.split_mode != SplitMode::Tensor || self.gpus.len() < 2 {
+            return None;
+        }
+        let share = |index: usize| match &self.tensor_split {
+            Some(shares) => f64::from(shares.get(index).copied().unwrap_or(0.0)),
+            None => 1.0,
+        };
+        let sum: f64 = (0..self.gpus.len()).map(share).sum();
+        let gpus = self.gpus.iter().enumerate();
+        Some(gpus.map(|(index, gpu)| (gpu.name(), share(index) / sum)).collect())
     }
 
     fn check_patterns(&self) -> Result<()> {
@@ -191,7 +218,7 @@ impl WeightSettings {
             SplitMode::Row => sys::LLAMA_SPLIT_MODE_ROW,
             SplitMode::Tensor => sys::LLAMA_SPLIT_MODE_TENSOR,
         };
-        params.main_gpu = if gpus.is_empty() { -1 } else { self.main_gpu as i32 };
+        params.main_gpu = if gpus.is_empty() { -1 } else { 0 };
         params.tensor_split = split.as_ref().map_or(ptr::null(), Vec::as_ptr);
         params.devices = handles.as_ptr().cast_mut();
         params.tensor_buft_overrides =
@@ -223,7 +250,6 @@ impl Hash for WeightSettings {
             gpus,
             n_gpu_layers,
             split_mode,
-            main_gpu,
             tensor_split,
             host_experts,
             cpu_kernels,
@@ -235,7 +261,7 @@ impl Hash for WeightSettings {
             tensor_overrides,
         } = self;
         gpus.hash(state);
-        (n_gpu_layers, split_mode, main_gpu, host_experts, cpu_kernels).hash(state);
+        (n_gpu_layers, split_mode, host_experts, cpu_kernels).hash(state);
         let split = tensor_split.as_ref();
         split.map(|shares| shares.iter().map(|s| s.to_bits()).collect::<Vec<_>>()).hash(state);
         (use_mmap, use_mlock, vocab_only, metadata, tensor_overrides).hash(state);
@@ -282,6 +308,27 @@ fn resolve_overrides(
         Ok((text, device))
     };
     params.tensor_overrides.iter().flat_map(|overrides| &overrides.0).map(resolve).collect()
+}
+
+/// Moves the main GPU to the front, with its share: it is filled first.
+fn put_main_gpu_first(main: u32, gpus: &mut [Handle], shares: Option<&mut Vec<f32>>) -> Result<()> {
+    let index = main as usize;
+    if index == 0 {
+        return Ok(());
+    }
+    if index >= gpus.len() {
+        let names: Vec<_> =
+            gpus.iter().enumerate().map(|(at, gpu)| format!("{at} is {}", gpu.name())).collect();
+        let known =
+            if names.is_empty() { "no GPU can be used".to_owned() } else { names.join(", ") };
+        return Err(Error::option("main_gpu", format!("there is no GPU {main}: {known}")));
+    }
+    gpus[..=index].rotate_right(1);
+    if let Some(shares) = shares {
+        shares.resize(gpus.len().max(shares.len()), 0.0);
+        shares[..=index].rotate_right(1);
+    }
+    Ok(())
 }
 
 /// Checks the shares of the given number of GPUs.
@@ -358,6 +405,55 @@ fn raw_metadata(values: &BTreeMap<String, Value>) -> Result<Vec<sys::llama_model
 mod tests {
     use super::*;
     use crate::ErrorKind;
+    use crate::device::{SimulatedGpu, simulate};
+
+    fn three_gpus() -> DeviceSet {
+        let gpu = || SimulatedGpu {
+            backend: "cuda".to_owned(),
+            description: "a GPU".to_owned(),
+            memory: 1 << 30,
+        };
+        simulate(&[gpu(), gpu(), gpu()]).unwrap()
+    }
+
+    #[test]
+    fn the_main_gpu_is_the_first_with_its_share() {
+        let devices = three_gpus();
+        let settings = |params: ModelParams| WeightSettings::resolve(&params, &devices).unwrap();
+        let names = |settings: &WeightSettings| {
+            settings.gpus.iter().map(|gpu| gpu.name()).collect::<Vec<_>>()
+        };
+        let third = settings(ModelParams::default().with_main_gpu(2).with_tensor_split([3.0, 1.0]));
+        assert_eq!(names(&third), ["CUDA2", "CUDA0", "CUDA1"]);
+        assert_eq!(third.tensor_split, Some(vec![0.0, 3.0, 1.0]));
+        let alone =
+            settings(ModelParams::default().with_main_gpu(1).with_split_mode(SplitMode::None));
+        assert_eq!(names(&alone), ["CUDA1"]);
+        let error = WeightSettings::resolve(&ModelParams::default().with_main_gpu(3), &devices)
+            .map(drop)
+            .unwrap_err();
+        assert_eq!(error.get("option"), Some("main_gpu"));
+        let problem = "there is no GPU 3: 0 is CUDA0, 1 is CUDA1, 2 is CUDA2";
+        assert!(error.to_string().contains(problem), "{error}");
+    }
+
+    #[test]
+    fn rows_are_split_as_tensors_where_the_backend_cannot_split_rows() {
+        let devices = three_gpus();
+        let row = ModelParams::default().with_split_mode(SplitMode::Row);
+        let settings = WeightSettings::resolve(&row, &devices).unwrap();
+        assert_eq!(settings.split_mode, SplitMode::Tensor);
+        let shares = settings.tensor_shares().unwrap();
+        assert_eq!(shares.len(), 3);
+        assert!(shares.iter().all(|(_, share)| (share - 1.0 / 3.0).abs() < 1e-9), "{shares:?}");
+        let uneven = row.clone().with_tensor_split([3.0, 1.0]).with_main_gpu(1);
+        let shares = WeightSettings::resolve(&uneven, &devices).unwrap().tensor_shares().unwrap();
+        let expected = [("CUDA1", 0.25), ("CUDA0", 0.75), ("CUDA2", 0.0)];
+        assert_eq!(shares, expected.map(|(name, share)| (name.to_owned(), share)));
+        let named = row.with_tensor_overrides([("output".to_owned(), "CUDA1".to_owned())]);
+        let error = WeightSettings::resolve(&named, &devices).map(drop).unwrap_err();
+        assert_eq!(error.get("option"), Some("tensor_overrides"), "{error}");
+    }
 
     #[test]
     fn bad_shares_are_refused() {

@@ -297,7 +297,8 @@ unsafe extern "C" fn on_progress(progress: f32, hook: *mut c_void) -> bool {
 
 /// Parses `layer  7 assigned to device Vulkan0, is_swa = 0` and returns the device.
 fn read_assignment(line: &str) -> Option<&str> {
-    phrases::LAYER_DEVICE.after(line)?.split_once(',').map(|(name, _)| name)
+    // The name of the device for split mode `tensor` has commas: `Meta(CUDA0,CUDA1)`.
+    phrases::LAYER_DEVICE.after(line)?.rsplit_once(',').map(|(name, _)| name)
 }
 
 fn load_error(path: &Path, problem: Option<String>) -> Error {
@@ -334,6 +335,8 @@ mod tests {
     fn layers_are_read_from_the_engines_words() {
         let line = "load_tensors: layer   7 assigned to device Vulkan0, is_swa = 0";
         assert_eq!(read_assignment(line), Some("Vulkan0"));
+        let line = "load_tensors: layer   7 assigned to device Meta(CUDA0,CUDA1), is_swa = 0";
+        assert_eq!(read_assignment(line), Some("Meta(CUDA0,CUDA1)"));
         assert_eq!(read_assignment("load_tensors: offloaded 9/9 layers to GPU"), None);
     }
 }

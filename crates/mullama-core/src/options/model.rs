@@ -23,9 +23,9 @@ options! {
         /// How a model is split across several GPUs: `none`, `layer`, `row`, `tensor`. Default:
         /// `layer`.
         split_mode: SplitMode,
-        /// Share of the model for each GPU, in any unit. Default: proportional to free memory.
+        /// Share of each GPU, in any unit. Default: by free memory; equal in split mode `tensor`.
         tensor_split <- Vec<f32>,
-        /// Index of the GPU to use in split mode `none`.
+        /// Index of the GPU to fill first; in split mode `none`, the only one used.
         main_gpu: u32 = 0,
         /// Names of the devices that may be used; `auto` fills them in this order. Default: all.
         devices <- Vec<String> as Names; flag "device",
@@ -232,7 +232,7 @@ pub enum SplitMode {
     /// Whole layers, with their KV cache.
     #[default]
     Layer,
-    /// The rows of each large matrix, if the backend supports it.
+    /// The rows of each large matrix; the same as `Tensor` if the backend cannot do this.
     Row,
     /// The values of each matrix, with their KV cache, so that all GPUs work on every layer at
     /// once: an experimental feature of the engine that some architectures do not support.

@@ -33,7 +33,7 @@ pub(super) struct Cache {
 }
 
 /// Incremented when the meaning of a dry run's result changes, to invalidate older results.
-const CACHE_VERSION: u32 = 3;
+const CACHE_VERSION: u32 = 4;
 
 /// Results by cache file.
 static ANSWERS: Mutex<Option<HashMap<PathBuf, Answers>>> = Mutex::new(None);

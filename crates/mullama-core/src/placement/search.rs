@@ -96,7 +96,9 @@ impl<'a> PlacementSearch<'a> {
 
     /// Returns the requested settings, with open ones chosen.
     pub fn decide(&self) -> Result<PlacementDecision> {
-        let PlacementRequest { asked, are_layers_open, .. } = &self.request;
+        let PlacementRequest { asked, are_layers_open, is_main_gpu_first, split_note, .. } =
+            &self.request;
+        self.notes.borrow_mut().extend(split_note.clone());
         if self.budgets.gpus.is_empty() || asked.weights.n_gpu_layers == Some(0) {
             if !are_layers_open && asked.weights.n_gpu_layers != Some(0) {
                 self.notes.borrow_mut().push(no_gpu(self.path));
@@ -105,6 +107,11 @@ impl<'a> PlacementSearch<'a> {
         }
         if *are_layers_open {
             return self.automatic();
+        }
+        if *is_main_gpu_first
+            && let Some(whole) = self.on_fewest_gpus(asked, asked.weights.n_gpu_layers)?
+        {
+            return Ok(whole);
         }
         match self.check(asked.clone(), true) {
             Err(error) if error.kind() == ErrorKind::DoesNotFit && self.exceeds_model_layers() => {
@@ -182,31 +189,22 @@ impl<'a> PlacementSearch<'a> {
     /// The best placement that fits: all layers on as few GPUs as possible; otherwise, with the experts of some layers
     /// of a mixture on the CPU; otherwise, as many layers as fit.
     fn automatic(&self) -> Result<PlacementDecision> {
-        let PlacementRequest {
-            asked, is_split_automatic, are_experts_open, is_context_open, ..
-        } = &self.request;
-        let most = self.budgets.gpus.len();
-        let fewest = if *is_split_automatic { 1 } else { most };
-        for devices in fewest..=most {
-            let whole = self.distribute_layers(asked, devices, None)?;
-            if self.fits(&whole)? {
-                return Ok(whole);
-            }
+        let PlacementRequest { asked, are_experts_open, is_context_open, .. } = &self.request;
+        if let Some(whole) = self.on_fewest_gpus(asked, None)? {
+            return Ok(whole);
         }
         if *is_context_open && asked.context.n_ctx > SMALLEST_CONTEXT_FOR_GPU {
             let smaller = asked.clone().with_n_ctx(SMALLEST_CONTEXT_FOR_GPU);
-            for devices in fewest..=most {
-                let whole = self.distribute_layers(&smaller, devices, None)?;
-                if self.fits(&whole)? {
-                    let longest = whole.clone().with_n_ctx(asked.context.n_ctx);
-                    let largest = self.largest_context(&longest, SMALLEST_CONTEXT_FOR_GPU, true)?;
-                    return Ok(largest.unwrap_or(whole));
-                }
+            if let Some(whole) = self.on_fewest_gpus(&smaller, None)? {
+                let longest = whole.clone().with_n_ctx(asked.context.n_ctx);
+                let largest = self.largest_context(&longest, SMALLEST_CONTEXT_FOR_GPU, true)?;
+                return Ok(largest.unwrap_or(whole));
             }
         }
 
         let mut candidate = asked.clone();
         if self.is_mixture && *are_experts_open {
+            let most = self.budgets.gpus.len();
             let blocks = self.all_layers - 1;
             let kept = |count: u32| {
                 let experts = HostExperts::First(blocks - count);
@@ -219,6 +217,24 @@ impl<'a> PlacementSearch<'a> {
             candidate = candidate.with_host_experts(HostExperts::All);
         }
         self.most_layers_that_fit(&candidate)
+    }
+
+    /// Places the given number of layers (none means all) on as few GPUs as possible, which are filled in order. Returns
+    /// none if not even all GPUs have room for them.
+    fn on_fewest_gpus(
+        &self,
+        candidate: &PlacementDecision,
+        layers: Option<u32>,
+    ) -> Result<Option<PlacementDecision>> {
+        let most = self.budgets.gpus.len();
+        let fewest = if self.request.is_split_automatic { 1 } else { most };
+        for devices in fewest..=most {
+            let placed = self.distribute_layers(candidate, devices, layers)?;
+            if self.fits(&placed)? {
+                return Ok(Some(placed));
+            }
+        }
+        Ok(None)
     }
 
     /// Places as many layers on the GPUs as fit.

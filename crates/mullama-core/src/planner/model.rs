@@ -160,8 +160,8 @@ fn describe(
         .filter(|gpu| placement.devices.iter().any(|share| share.name == gpu.name))
         .map(share)
         .collect();
-    let on_gpus = devices.iter().map(|device| device.layers).sum();
     let host = share(&budgets.host);
+    let on_gpus = search.all_layers.saturating_sub(host.layers);
     Plan {
         model: PlannedModel {
             name: header.text("general.name").map(str::to_owned),
@@ -200,12 +200,59 @@ fn loading_options(options: &PlanOptions, plan: &Plan, are_here: bool) -> Map<St
     if plan.n_cpu_moe > 0 && options.model.cpu_moe != Some(true) {
         set("n_cpu_moe", plan.n_cpu_moe.into());
     }
+    let is_named = are_here && plan.n_gpu_layers > 0;
     if let Some(split) = &plan.tensor_split {
-        set("tensor_split", split.iter().map(|share| Value::from(*share)).collect());
+        // The plan's GPUs begin with the main GPU; those of the machine have an order of their own.
+        let main = options.model.main_gpu.filter(|_| !is_named).unwrap_or(0) as usize;
+        let mut split = split.clone();
+        split.resize(split.len().max(main + 1), 0.0);
+        split[..=main].rotate_left(1);
+        set("tensor_split", split.into_iter().map(Value::from).collect());
     }
-    if are_here && plan.n_gpu_layers > 0 {
+    if is_named {
+        if options.model.main_gpu.is_some() {
+            set("main_gpu", 0.into());
+        }
         let names = plan.devices.iter().map(|device| Value::from(device.name.as_str()));
         set("devices", names.collect());
     }
     given
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::options::ContextParams;
+    use crate::planner::{DeviceSpec, plan};
+
+    #[test]
+    fn options_count_gpus_in_their_own_order() {
+        let path = mullama_testkit::fixture("small");
+        let all = |bytes: u64, params: ModelParams| {
+            let device = || DeviceSpec::new(bytes);
+            let options = PlanOptions::default()
+                .with_devices([device(), device(), device()])
+                .with_context(ContextParams::default().with_n_ctx(512).with_n_ubatch(64))
+                .with_model(params.with_n_gpu_layers(-1).with_main_gpu(2));
+            plan(&path, &options).unwrap()
+        };
+        let names =
+            |plan: &Plan| plan.devices.iter().map(|gpu| gpu.name.clone()).collect::<Vec<_>>();
+        let one = all(1 << 30, ModelParams::default());
+        assert_eq!(names(&one), ["CUDA2"]);
+        assert_eq!(one.options.get("tensor_split"), None);
+        assert_eq!(one.options["main_gpu"], 2);
+
+        let shares = all(1 << 30, ModelParams::default().with_tensor_split([3.0, 1.0, 2.0]));
+        assert_eq!(names(&shares), ["CUDA2", "CUDA0", "CUDA1"]);
+        assert_eq!(shares.tensor_split, Some(vec![2.0, 3.0, 1.0]));
+        assert_eq!(shares.options["tensor_split"], serde_json::json!([3.0, 1.0, 2.0]));
+
+        // What does not fit on the main GPU goes to the next.
+        let two = all(one.devices[0].total() * 8 / 10, ModelParams::default());
+        assert_eq!(names(&two), ["CUDA2", "CUDA0"], "{two}");
+        assert!(two.devices[0].layers > two.devices[1].layers, "{two}");
+        let planned = two.tensor_split.clone().unwrap();
+        assert_eq!(two.options["tensor_split"], serde_json::json!([planned[1], 0.0, planned[0]]));
+    }
 }

@@ -142,11 +142,20 @@ impl Plan {
     }
 
     /// The name of each layer's device, the output layer's last: first the layers in system RAM,
-    /// then those of the GPUs in their order.
+    /// then those of the GPUs in their order. In split mode `tensor`, each of these is on all GPUs,
+    /// and the first one is named.
     pub fn layer_devices(&self) -> Vec<&str> {
-        let host = self.n_layers.saturating_sub(self.devices.iter().map(|gpu| gpu.layers).sum());
+        let count = if self.shares_layers() { 1 } else { self.devices.len() };
+        let gpus = &self.devices[..count];
+        let host = self.n_layers.saturating_sub(gpus.iter().map(|gpu| gpu.layers).sum());
         let on = |name, count: u32| std::iter::repeat_n(name, count as usize);
-        let gpus = self.devices.iter().flat_map(|gpu| on(gpu.name.as_str(), gpu.layers));
+        let gpus = gpus.iter().flat_map(|gpu| on(gpu.name.as_str(), gpu.layers));
         on(HOST, host).chain(gpus).collect()
+    }
+
+    /// Whether several GPUs have a part of each of their layers, as in split mode `tensor`.
+    pub(super) fn shares_layers(&self) -> bool {
+        let layers: u32 = self.all_devices().map(|device| device.layers).sum();
+        self.devices.len() > 1 && layers > self.n_layers
     }
 }

@@ -8,7 +8,7 @@ use std::sync::OnceLock;
 use serde::{Deserialize, Serialize};
 
 use super::hardware;
-use super::plan::{Plan, Prediction};
+use super::plan::{Plan, PlannedDevice, Prediction};
 use super::spec::DeviceSpec;
 use crate::device::HOST;
 use mullama_gguf::{GgufHeader, TensorInfo};
@@ -161,7 +161,7 @@ fn measured() -> &'static [Measured] {
 }
 
 /// The work of one device per token.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 struct Work {
     /// Bytes and operations by tensor type.
     weights: BTreeMap<String, Flow>,
@@ -191,6 +191,18 @@ impl Work {
             flow.operations += 2.0 * numbers * share * tokens;
         }
     }
+
+    /// A share of this work.
+    fn part(&self, share: f64) -> Self {
+        let mut part = self.clone();
+        part.layers *= share;
+        for flow in part.weights.values_mut() {
+            for amount in [&mut flow.read, &mut flow.whole, &mut flow.operations] {
+                *amount *= share;
+            }
+        }
+        part
+    }
 }
 
 /// The index of the block that a tensor belongs to, parsed from its name.
@@ -198,7 +210,8 @@ fn block_of(name: &str) -> Option<usize> {
     name.strip_prefix("blk.")?.split_once('.')?.0.parse().ok()
 }
 
-/// The work of each device, by device name.
+/// The work of each device, by device name. If GPUs share layers, their parts count one after the other: how much of
+/// the time they compute at once is not measured.
 fn work(plan: &Plan, header: &GgufHeader) -> BTreeMap<String, Work> {
     let layers = plan.layer_devices();
     let mut by_device: BTreeMap<String, Work> = BTreeMap::new();
@@ -237,6 +250,13 @@ fn work(plan: &Plan, header: &GgufHeader) -> BTreeMap<String, Work> {
         };
         let share = if is_expert { share_of_experts } else { 1.0 };
         by_device.entry(device.to_owned()).or_default().add(tensor, share, block.is_some());
+    }
+    if plan.shares_layers()
+        && let Some(work) = by_device.remove(&plan.devices[0].name)
+    {
+        let all: u64 = plan.devices.iter().map(|gpu| gpu.weights).sum();
+        let part = |gpu: &PlannedDevice| work.part(gpu.weights as f64 / all.max(1) as f64);
+        by_device.extend(plan.devices.iter().map(|gpu| (gpu.name.clone(), part(gpu))));
     }
     by_device
 }
@@ -305,7 +325,11 @@ pub(super) fn predict(
     token.add(per_step, "the work of a step outside the layers".to_owned());
     prompt.add(per_step / f64::from(PROMPT), String::new());
     let width = header.architecture_number("embedding_length").unwrap_or(0) as f64 * 4.0;
-    let hops = plan.layer_devices().windows(2).filter(|pair| pair[0] != pair[1]).count() as f64;
+    let mut hops = plan.layer_devices().windows(2).filter(|pair| pair[0] != pair[1]).count() as f64;
+    if plan.shares_layers() {
+        // The GPUs add up their results after the attention and after the feed-forward network of each layer.
+        hops += 2.0 * f64::from(plan.n_gpu_layers);
+    }
     let slowest = work.iter().filter_map(|(_, _, rates)| rates.link).fold(f64::INFINITY, f64::min);
     token.add(hops * (DEVICE_HOP_SECONDS + width / slowest), "the way between devices".to_owned());
     prompt.add(hops * (DEVICE_HOP_SECONDS / f64::from(PROMPT) + width / slowest), String::new());

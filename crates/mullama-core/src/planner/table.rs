@@ -222,6 +222,10 @@ impl Plan {
         let Some(device) = self.devices.iter().find(|known| known.name == device) else {
             return String::new();
         };
+        if self.shares_layers() {
+            let others: Vec<_> = self.devices[1..].iter().map(|gpu| gpu.name.as_str()).collect();
+            return format!("each GPU has a part of every layer, with {}.", others.join(", "));
+        }
         let each = (device.weights + device.kv) / layers.max(1);
         let left = device.free.saturating_sub(device.total());
         let kept = units::memory(device.margin);
@@ -298,6 +302,35 @@ mod tests {
             assert!(longest.chars().count() <= width, "{longest}\n{text}");
         }
         assert_eq!(plan.text(Some(400), false), plan.to_string());
+    }
+
+    #[test]
+    fn gpus_that_share_layers_count_all_of_them() {
+        let path = mullama_testkit::fixture("small");
+        let tensor = crate::ModelParams::default().with_split_mode(crate::SplitMode::Tensor);
+        let device =
+            || crate::DeviceSpec { bandwidth: Some(1e12), ..crate::DeviceSpec::new(1 << 30) };
+        let plan = |params: crate::ModelParams| {
+            let options =
+                crate::PlanOptions::default().with_devices([device(), device()]).with_model(params);
+            crate::plan(&path, &options).unwrap()
+        };
+        let whole = plan(tensor.clone());
+        assert!(whole.devices.iter().all(|gpu| gpu.layers == whole.n_layers), "{whole}");
+        assert_eq!((whole.devices.len(), whole.n_gpu_layers), (2, whole.n_layers));
+        assert_eq!(whole.layer_devices().len(), whole.n_layers as usize);
+        assert!(whole.explain().contains("a part of every layer, with CUDA1"), "{whole}");
+        assert_eq!(whole.devices[0].weights, whole.devices[1].weights);
+        // The same work as on one GPU, and the way between the GPUs.
+        let alone = plan(crate::ModelParams::default());
+        let speed = |plan: &Plan| plan.predicted.as_ref().unwrap().decode_tps;
+        assert!((0.1..1.0).contains(&(speed(&whole) / speed(&alone))), "{whole}{alone}");
+        let uneven = plan(tensor.clone().with_tensor_split([3.0, 1.0]));
+        assert!(uneven.devices[0].weights > 2 * uneven.devices[1].weights, "{uneven}");
+        let part = plan(tensor.with_n_gpu_layers(1));
+        assert_eq!(part.n_gpu_layers, 1);
+        assert_eq!(part.layer_devices().len(), part.n_layers as usize);
+        assert_eq!(part.layer_devices()[0], HOST);
     }
 
     #[test]
