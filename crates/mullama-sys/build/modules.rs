@@ -24,6 +24,9 @@ struct Backend {
     module: String,
     /// CMake definitions.
     cmake: BTreeMap<String, String>,
+    /// More CMake definitions, by the operating system or processor that the module is built for.
+    #[serde(default)]
+    cmake_on: BTreeMap<String, BTreeMap<String, String>>,
     /// More CMake definitions, by the environment variables that they are read from.
     #[serde(default)]
     cmake_from: BTreeMap<String, String>,
@@ -51,13 +54,22 @@ impl Backend {
         by_feature.is_some() || !matches!(by_variable.as_str(), "" | "0" | "off" | "OFF")
     }
 
+    /// The definitions for the target of the build.
+    fn cmake_for_target(&self) -> impl Iterator<Item = (&String, &String)> {
+        let architecture = env::var("CARGO_CFG_TARGET_ARCH").expect("cargo sets it");
+        [target_os(), architecture]
+            .into_iter()
+            .filter_map(|name| self.cmake_on.get(&name))
+            .flatten()
+    }
+
     /// Builds the module from the same sources as the engine, in its own build folder, so that requesting another
     /// backend never rebuilds the engine.
     fn build(&self, engine: &Engine) -> PathBuf {
         self.toolkit.require(&self.name, &self.variable);
         let mut config = configure(engine, &self.name, &self.module);
         config.define("GGML_CPU", "OFF").define("GGML_OPENMP", "OFF");
-        for (definition, value) in &self.cmake {
+        for (definition, value) in self.cmake.iter().chain(self.cmake_for_target()) {
             config.define(definition, value);
         }
         for (definition, variable) in &self.cmake_from {

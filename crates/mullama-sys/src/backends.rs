@@ -21,6 +21,9 @@ pub struct Backend {
     /// Environment variables that determine the driver and the visible devices.
     #[serde(default)]
     pub driver_variables: Vec<String>,
+    /// The environment variable that names the folder in which it caches compiled kernels, if its own default is
+    /// shared by all users of the machine.
+    pub cache_variable: Option<String>,
     /// The memory requirements of its devices, as in its `get_alignment`, `get_alloc_size` and `get_props` in
     /// llama.cpp.
     pub simulated: SimulatedProfile,

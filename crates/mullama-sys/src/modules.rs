@@ -102,6 +102,7 @@ pub unsafe fn load(
                 modules.extend(broken);
                 paths = best.into_iter().collect();
             }
+            set_cache_folder(&kind, cache_dir);
             for path in paths {
                 let tried = match &probe {
                     Some(probe) if needs_driver(&kind) => probe.try_out(&path),
@@ -117,6 +118,18 @@ pub unsafe fn load(
         }
     }
     modules
+}
+
+/// Names our folder to a backend whose own cache of compiled kernels is shared by all users of the machine, unless the
+/// user names one.
+fn set_cache_folder(kind: &str, cache_dir: &Path) {
+    let variable = backends::find(kind).and_then(|backend| backend.cache_variable.as_deref());
+    if let Some(variable) = variable.filter(|variable| env::var_os(variable).is_none()) {
+        // SAFETY: the C library serialises changes of the environment; a thread that reads it at this moment without
+        // the library's lock is the risk that every program takes which changes its environment. This is done once,
+        // before the module is loaded.
+        unsafe { env::set_var(variable, cache_dir.join(kind)) };
+    }
 }
 
 /// The folders that [`load`] searches, in order, without duplicates.
@@ -383,6 +396,30 @@ mod tests {
         fs::write(&cut, b"no library").unwrap();
         assert!(cut_short(&cut).is_err(), "that is for the loader to say");
         fs::remove_file(&cut).unwrap();
+    }
+
+    #[test]
+    fn compiled_kernels_are_cached_in_our_folder() {
+        let variable = "GGML_OPENCL_KERNEL_CACHE_DIR";
+        let value = || env::var_os(variable);
+        let before = value();
+        // SAFETY: no other test reads or writes this variable.
+        unsafe { env::remove_var(variable) };
+        for kind in ["cpu", "vulkan"] {
+            set_cache_folder(kind, Path::new("/cache"));
+            assert_eq!(value(), None, "{kind}");
+        }
+        set_cache_folder("opencl", Path::new("/cache"));
+        assert_eq!(value(), Some(Path::new("/cache").join("opencl").into()));
+        set_cache_folder("opencl", Path::new("/other"));
+        assert_eq!(value(), Some(Path::new("/cache").join("opencl").into()), "it was named");
+        // SAFETY: as above.
+        unsafe {
+            match before {
+                Some(before) => env::set_var(variable, before),
+                None => env::remove_var(variable),
+            }
+        }
     }
 
     #[test]

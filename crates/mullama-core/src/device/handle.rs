@@ -113,13 +113,31 @@ pub(crate) fn processors() -> Vec<Handle> {
     processors_of(&registered())
 }
 
-/// All devices that the engine has registered. The engine must have been started.
+/// All devices that the engine has registered, except processors that OpenCL offers as GPUs. The engine must have been
+/// started.
 fn registered() -> Vec<Handle> {
     // SAFETY: the registry does not change while the engine is in use (see `runtime`); indices are below the count.
-    unsafe {
+    let mut devices: Vec<_> = unsafe {
         let count = sys::ggml_backend_dev_count();
         (0..count).filter_map(|index| Handle::new(sys::ggml_backend_dev_get(index))).collect()
-    }
+    };
+    let processors: Vec<_> = processors_of(&devices).into_iter().map(Handle::description).collect();
+    devices.retain(|device| {
+        let is_processor =
+            device.backend() == "opencl" && is_one_of(&device.description(), &processors);
+        if is_processor {
+            log::debug!("{} is the processor, not a GPU: not used", device.name());
+        }
+        !is_processor
+    });
+    devices
+}
+
+/// Whether a description is one of those of the processors, up to spaces. Intel's OpenCL runtime for processors
+/// reports the processor by its own name, and the engine takes every OpenCL device for a GPU.
+fn is_one_of(description: &str, processors: &[String]) -> bool {
+    let words = |text: &str| text.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+    processors.iter().any(|processor| words(processor) == words(description))
 }
 
 /// Selects the GPUs among devices, with llama.cpp's rules: hardware that two backends expose is used through the first
@@ -165,4 +183,17 @@ pub(crate) fn find(devices: &[Handle], wanted: &str) -> Result<Handle> {
 pub(crate) fn find_all(devices: &[Handle], names: &[String]) -> Result<Vec<Handle>> {
     let find = |name: &String| find(devices, name).map_err(|error| Error::option("devices", error));
     names.iter().map(find).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_opencl_device_with_the_processors_name_is_the_processor() {
+        let processors = ["Intel(R) Xeon(R) CPU E5-2680  v4 @ 2.40GHz".to_owned()];
+        assert!(is_one_of("Intel(R) Xeon(R) CPU E5-2680 v4 @ 2.40GHz ", &processors));
+        assert!(!is_one_of("Intel(R) Arc(TM) A770 Graphics", &processors));
+        assert!(!is_one_of("Intel(R) Xeon(R) CPU E5-2680 v4 @ 2.40GHz", &[]));
+    }
 }
