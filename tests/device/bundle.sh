@@ -21,9 +21,10 @@ kind=$(basename "$module" .so)
 kind=${kind#libggml-}
 mkdir -p "$scratch"/{python,tests,"backends/${kind%%-*}"}
 python3 -m zipfile -e target/wheels/mullama-*.whl "$scratch/python"
-# Only the CPU modules that servers with GPUs use.
-find "$scratch/python" -name 'libggml-cpu-*' -not -name '*-x64.so' -not -name '*-haswell.so' \
-    -not -name '*-icelake.so' -not -name '*-sapphirerapids.so' -not -name '*-zen4.so' -delete
+# Without the CPU modules for processors that are older than AVX2. `rm` fails if there is no such module any more.
+for old in sse42 sandybridge ivybridge piledriver; do
+    rm "$scratch/python/mullama/lib/libggml-cpu-$old.so"
+done
 cp "$module" "$scratch/backends/${kind%%-*}/"
 
 arguments=()

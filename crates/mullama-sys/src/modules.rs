@@ -311,14 +311,20 @@ unsafe fn best_scoring(paths: Vec<PathBuf>) -> (Option<PathBuf>, Vec<Module>) {
 /// # Safety
 /// As for [`load`].
 unsafe fn open(path: &Path) -> Result<Library, String> {
-    if cut_short(path).unwrap_or(false) {
-        return Err("the file is incomplete; reinstall it".to_owned());
-    }
+    check_whole(path)?;
     // SAFETY: the caller guarantees that the file is trusted.
     unsafe { Library::new(path) }.map_err(|error| {
         // The message of the system's loader is the source of libloading's error.
         std::error::Error::source(&error).map_or_else(|| error.to_string(), ToString::to_string)
     })
+}
+
+/// Fails if the file is cut short.
+fn check_whole(path: &Path) -> Result<(), String> {
+    if cut_short(path).unwrap_or(false) {
+        return Err("the file is incomplete; reinstall it".to_owned());
+    }
+    Ok(())
 }
 
 /// Whether an ELF library is shorter than its segments require. The loader would map the missing part, and the process
@@ -391,6 +397,9 @@ mod tests {
             assert!(cut_short(&cut).unwrap(), "{length}");
             // SAFETY: the file is rejected before it is loaded.
             let error = unsafe { load_one(&cut) }.unwrap_err();
+            assert!(error.contains("incomplete"), "{error}");
+            // Nor is it tried in another process, where it would look like a driver that crashes.
+            let error = Probe::for_tests().try_out(&cut).unwrap_err();
             assert!(error.contains("incomplete"), "{error}");
         }
         fs::write(&cut, b"no library").unwrap();

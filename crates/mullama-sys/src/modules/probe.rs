@@ -40,8 +40,16 @@ impl Probe {
         Some(Self { program, engine, memory: cache_dir.join("probed"), timeout })
     }
 
-    /// Fails with the reason if the module's driver crashes, hangs or refuses to work.
+    /// A probe without a program.
+    #[cfg(test)]
+    pub fn for_tests() -> Self {
+        let none = PathBuf::new();
+        Self { program: none.clone(), engine: none.clone(), memory: none, timeout: 1 }
+    }
+
+    /// Fails with the reason if the module is cut short, or its driver crashes, hangs or refuses to work.
     pub fn try_out(&self, module: &Path) -> Result<(), String> {
+        super::check_whole(module)?;
         let known = self.memory.join(format!("{:016x}", fingerprint(module)));
         if known.exists() {
             return Ok(());
