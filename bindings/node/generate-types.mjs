@@ -30,6 +30,7 @@ const TYPES = {
   'std::path::PathBuf': 'string',
   TensorOverrides: 'Record<string, string>',
   Token: 'number',
+  Verdict: "'chat' | 'batch' | 'too_slow'",
   'BTreeMap<String, String>': 'Record<string, string>',
   'BTreeMap<String, Value>': 'Record<string, string | number | boolean>',
   'Map<String, Value>': 'Record<string, unknown>',

@@ -367,6 +367,11 @@ fn a_speed_gets_a_verdict() {
     assert!(slow.contains("processor alone"), "{slow}");
     let fast = plan(&["--device", "2x H200", "--summary"]);
     assert!(fast.contains(", comfortable for chat"), "{fast}");
+    let json: Json = serde_json::from_str(&plan(&["--device", "RTX 3060 12GB", "--json"])).unwrap();
+    assert_eq!(json["verdict"], "too_slow");
+    let advice = json["advice"].as_array().unwrap();
+    assert!(advice.iter().all(|line| slow.contains(line.as_str().unwrap())), "{advice:?}");
+    assert!(advice.len() >= 2, "{advice:?}");
     let rows = plan(&["--compare", "RTX 3060 12GB", "2x H200"]);
     let verdicts: Vec<_> =
         rows.lines().map(|row| row.rsplit("  ").next().unwrap().trim()).collect();

@@ -170,6 +170,17 @@ export interface PlanFields {
   /** The predicted speed, if the performance of the devices is known. */
   predicted?: Prediction;
   /**
+   * What the predicted speed is suitable for: `chat` from 8 tokens per second on, `batch` from 2
+   * on, else `too_slow`. None if the model does not fit or no speed is predicted.
+   */
+  verdict?: 'chat' | 'batch' | 'too_slow';
+  /**
+   * Advice on this placement, one sentence each: whether partial offloading is worthwhile,
+   * whether a smaller quantisation is the better choice, and how much system RAM is needed in
+   * addition to the GPUs.
+   */
+  advice: string[];
+  /**
    * Other settings and quantisations of the model, best first, if it does not fit on GPUs
    * completely.
    */

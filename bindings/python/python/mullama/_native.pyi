@@ -1116,6 +1116,12 @@ class Plan:
     the model as planned."""
 
     @property
+    def advice(self) -> list[str]:
+        """Advice on this placement, one sentence each: whether partial offloading is worthwhile,
+        whether a smaller quantisation is the better choice, and how much system RAM is needed
+        in addition to the GPUs."""
+
+    @property
     def alternatives(self) -> list[Alternative]:
         """Other settings and quantisations of the model, best first, if it does not fit on GPUs
         completely."""
@@ -1190,6 +1196,11 @@ class Plan:
     @property
     def tensor_split(self) -> list[float] | None:
         """Share of each GPU, if there are several."""
+
+    @property
+    def verdict(self) -> str | None:
+        """What the predicted speed is suitable for: `chat` from 8 tokens per second on, `batch`
+        from 2 on, else `too_slow`. None if the model does not fit or no speed is predicted."""
 
     def explain(self) -> str:
         """Explains the placement of each layer."""

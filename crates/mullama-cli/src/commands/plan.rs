@@ -155,7 +155,7 @@ fn rows(what: &str, plans: &[(&str, &Plan)]) -> String {
                 units::binary(plan.host.total()),
                 speed(|predicted| predicted.decode_tps),
                 speed(|predicted| predicted.prefill_tps),
-                plan.verdict().map_or("-", Verdict::name).to_owned(),
+                plan.verdict.map_or("-", Verdict::name).replace('_', " "),
             ]
         })
         .collect();

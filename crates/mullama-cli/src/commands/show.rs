@@ -186,7 +186,7 @@ fn local_placement(source: &str) -> String {
         let layers = format!("{} of {}", plan.n_gpu_layers, plan.n_layers);
         rows.push(vec!["layers on GPUs".into(), layers]);
     }
-    if let (Some(verdict), Some(predicted)) = (plan.verdict(), &plan.predicted) {
+    if let (Some(verdict), Some(predicted)) = (plan.verdict, &plan.predicted) {
         let speed = format!("{:.1} tokens/s: {verdict}", predicted.decode_tps);
         rows.push(vec!["predicted".into(), speed]);
     }
@@ -196,7 +196,7 @@ fn local_placement(source: &str) -> String {
             format!("{} of {} that are free", units::binary(needed), units::binary(device.free));
         rows.push(vec![format!("memory of {}", device.name), of]);
     }
-    rows.extend(plan.advice().into_iter().map(|advice| vec!["advice".into(), advice]));
+    rows.extend(plan.advice.iter().map(|advice| vec!["advice".into(), advice.clone()]));
     table(&["HERE", ""], &rows)
 }
 

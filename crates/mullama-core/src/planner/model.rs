@@ -58,7 +58,7 @@ impl<'a> PlanModel<'a> {
     /// Returns a plan without alternatives. `largest_context` also computes the largest context
     /// that fits on the GPUs.
     pub fn plan(&self, options: &PlanOptions, largest_context: bool) -> Result<Plan> {
-        self.plan_with_notes(options, largest_context).map(|(plan, _)| plan)
+        self.plan_with_notes(options, largest_context).map(|(plan, _)| plan.rated())
     }
 
     /// Like [`Self::plan`], and also returns notes for the user.
@@ -185,6 +185,8 @@ fn describe(
         devices,
         host,
         predicted: None,
+        verdict: None,
+        advice: Vec::new(),
         alternatives: Vec::new(),
         options: Map::new(),
     }

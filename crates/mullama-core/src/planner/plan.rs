@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::verdict::Verdict;
 use crate::device::HOST;
 use crate::options::{KvCacheTypes, TensorOverrides};
 
@@ -44,6 +45,13 @@ pub struct Plan {
     pub pages: bool,
     /// The predicted speed, if the performance of the devices is known.
     pub predicted: Option<Prediction>,
+    /// What the predicted speed is suitable for: `chat` from 8 tokens per second on, `batch` from 2
+    /// on, else `too_slow`. None if the model does not fit or no speed is predicted.
+    pub verdict: Option<Verdict>,
+    /// Advice on this placement, one sentence each: whether partial offloading is worthwhile,
+    /// whether a smaller quantisation is the better choice, and how much system RAM is needed in
+    /// addition to the GPUs.
+    pub advice: Vec<String>,
     /// Other settings and quantisations of the model, best first, if it does not fit on GPUs
     /// completely.
     pub alternatives: Vec<Alternative>,

@@ -39,7 +39,7 @@ pub fn plan(source: impl Into<PlanSource>, options: &PlanOptions) -> Result<Plan
     if with_alternatives && !is_whole {
         plan.alternatives = alternatives::find(&model, &plan, &options)?;
     }
-    Ok(plan)
+    Ok(plan.rated())
 }
 
 /// Plans a model for every value of one setting. Returns the values with their plans.

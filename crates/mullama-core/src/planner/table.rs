@@ -63,10 +63,10 @@ impl Plan {
         if let Some(predicted) = &self.predicted {
             let _ = write!(text, "\n{predicted}");
         }
-        if let Some(verdict) = self.verdict() {
+        if let Some(verdict) = self.verdict {
             let _ = writeln!(text, "\nVerdict: {verdict}");
         }
-        for advice in self.advice() {
+        for advice in &self.advice {
             let _ = writeln!(text, "{advice}");
         }
         text += &self.alternatives_text(all);
@@ -110,7 +110,7 @@ impl Plan {
             .as_ref()
             .filter(|_| self.fits)
             .map(|predicted| format!("; about {} tokens/s", rate(predicted.decode_tps)));
-        let verdict = self.verdict().map(|verdict| format!(", {verdict}"));
+        let verdict = self.verdict.map(|verdict| format!(", {verdict}"));
         match &self.refusal {
             Some(refusal) => format!("Does not fit: {}", refusal.replace('\n', "; ")),
             None => self.headline() + &speed.unwrap_or_default() + &verdict.unwrap_or_default(),

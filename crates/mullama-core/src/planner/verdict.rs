@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::plan::{Alternative, Plan};
 use super::table::rate;
@@ -18,7 +18,7 @@ const RULE_SHARE: f64 = 0.9;
 const MIN_WORTHWHILE_SPEEDUP: f64 = 1.2;
 
 /// What a generation speed is suitable for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Verdict {
@@ -40,12 +40,12 @@ impl Verdict {
         }
     }
 
-    /// A short name for tables.
+    /// Its name, as in JSON and in other languages.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Chat => "chat",
             Self::Batch => "batch",
-            Self::TooSlow => "too slow",
+            Self::TooSlow => "too_slow",
         }
     }
 }
@@ -61,15 +61,15 @@ impl fmt::Display for Verdict {
 }
 
 impl Plan {
-    /// The verdict for the predicted speed. None if the model does not fit or no speed is predicted.
-    pub fn verdict(&self) -> Option<Verdict> {
-        let predicted = self.predicted.as_ref().filter(|_| self.fits)?;
-        Some(Verdict::of(predicted.decode_tps))
+    /// The plan, complete but for its verdict and advice, with both.
+    pub(super) fn rated(mut self) -> Self {
+        let predicted = self.predicted.as_ref().filter(|_| self.fits);
+        self.verdict = predicted.map(|predicted| Verdict::of(predicted.decode_tps));
+        self.advice = self.find_advice();
+        self
     }
 
-    /// Advice on this placement, one sentence each: whether partial offloading is worthwhile, whether a smaller
-    /// quantisation is the better choice, and how much system RAM is needed in addition to the GPUs.
-    pub fn advice(&self) -> Vec<String> {
+    fn find_advice(&self) -> Vec<String> {
         if !self.fits || self.devices.is_empty() {
             return Vec::new();
         }
@@ -167,15 +167,15 @@ mod tests {
         };
         let whole = with(24);
         assert_eq!(whole.n_gpu_layers, whole.n_layers);
-        assert_eq!(whole.advice().len(), 1, "{:?}", whole.advice());
-        assert!(whole.advice()[0].contains("System RAM"));
+        assert_eq!(whole.advice.len(), 1, "{:?}", whole.advice);
+        assert!(whole.advice[0].contains("System RAM"));
         let part = with(12);
         assert!(part.fits && (1..part.n_layers).contains(&part.n_gpu_layers), "{part}");
-        let advice = part.advice().join("\n");
+        let advice = part.advice.join("\n");
         assert!(advice.contains("times as fast as on the processor alone"), "{advice}");
         assert!(advice.contains("fits the GPUs completely and is"), "{advice}\n{part}");
         let text = part.to_string();
-        assert!(text.contains(&part.advice()[0]), "{text}");
-        assert_eq!(part.verdict(), part.predicted.as_ref().map(|p| Verdict::of(p.decode_tps)));
+        assert!(text.contains(&part.advice[0]), "{text}");
+        assert_eq!(part.verdict, part.predicted.as_ref().map(|p| Verdict::of(p.decode_tps)));
     }
 }
