@@ -1118,8 +1118,8 @@ class Plan:
     @property
     def advice(self) -> list[str]:
         """Advice on this placement, one sentence each: whether partial offloading is worthwhile,
-        whether a smaller quantisation is the better choice, and how much system RAM is needed
-        in addition to the GPUs."""
+        whether a smaller quantisation is the better choice, and how much system RAM is needed in
+        addition to the GPUs."""
 
     @property
     def alternatives(self) -> list[Alternative]:

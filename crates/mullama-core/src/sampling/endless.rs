@@ -188,10 +188,8 @@ fn least(parts: &[Part<'_>], keyword: &str) -> u64 {
 /// The schema of a property, unless a pattern may apply to its name.
 fn property<'a>(part: &Part<'a>, name: &str) -> Option<&'a Value> {
     let named = part.keywords.get("properties").and_then(|properties| properties.get(name));
-    let other = || match part.keywords.contains_key("patternProperties") {
-        true => None,
-        false => part.keywords.get("additionalProperties"),
-    };
+    let has_patterns = part.keywords.contains_key("patternProperties");
+    let other = || part.keywords.get("additionalProperties").filter(|_| !has_patterns);
     named.or_else(other)
 }
 

@@ -38,9 +38,8 @@ fn check_all(schema: &Map<String, Value>) -> Result<(), String> {
 }
 
 fn check_one(keyword: &str, value: &Value) -> Result<(), String> {
-    let wanted = |is_valid: bool, what: &str| match is_valid {
-        true => Ok(()),
-        false => Err(format!("must be {what}, not {}", shown(value))),
+    let wanted = |is_valid: bool, what: &str| {
+        if is_valid { Ok(()) } else { Err(format!("must be {what}, not {}", shown(value))) }
     };
     match keyword {
         keyword if COUNTS.contains(&keyword) => match count(value) {

@@ -87,7 +87,7 @@ pub(crate) fn find(
 }
 
 /// The projectors in the folder of a model's file, best match first: the longest common prefix with the model's name,
-/// then F16, Q8_0, BF16, and others.
+/// then F16, `Q8_0`, BF16, and others.
 fn beside(model: &Path) -> Vec<PathBuf> {
     let folder = model.parent().filter(|folder| !folder.as_os_str().is_empty());
     let entries = fs::read_dir(folder.unwrap_or(Path::new("."))).into_iter().flatten().flatten();

@@ -208,10 +208,13 @@ impl<'a> Calls<'a> {
             "sequence" => {
                 children(parser).into_iter().all(|it| self.add_openings(it, depth + 1, openings))
             }
-            // Each alternative is visited.
-            "choice" => children(parser)
-                .into_iter()
-                .fold(false, |empty, it| self.add_openings(it, depth + 1, openings) || empty),
+            "choice" => {
+                let mut can_be_empty = false;
+                for it in children(parser) {
+                    can_be_empty |= self.add_openings(it, depth + 1, openings);
+                }
+                can_be_empty
+            }
             "epsilon" | "start" | "end" | "and" | "not" | "space" => true,
             "ref" => {
                 let rule = self.rules.get(text("name")).and_then(Value::as_u64);

@@ -10,7 +10,7 @@ use std::sync::{Mutex, PoisonError};
 use jiff::Zoned;
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::{Kwargs, Serde, Value, ValueKind};
-use minijinja::{Environment, ErrorKind, State};
+use minijinja::{Environment, ErrorKind, OutputSpan, State};
 use mullama_sys::shim::Renderer;
 use serde::Serialize;
 
@@ -124,7 +124,7 @@ impl Jinja {
         let variables: serde_json::Value = serde_json::from_str(variables).ok()?;
         let template = self.environment.get_template(NAME).ok()?;
         let (_, spans) = template.render_with_spans(Value::from(Serde(variables))).ok()?;
-        spans.iter().find(|span| span.output_range().contains(&byte)).map(|span| span.line())
+        spans.iter().find(|span| span.output_range().contains(&byte)).map(OutputSpan::line)
     }
 }
 

@@ -94,26 +94,8 @@ pub(crate) fn render(
     let beginning = messages.last().filter(|_| continues);
     let prefill = beginning.map(Message::text).unwrap_or_default();
     let has_text = !prefill.trim().is_empty();
-    let messages: Vec<Value> = messages
-        .iter()
-        .enumerate()
-        .map(|(index, message)| message.to_template_json(index))
-        .collect::<Result<_>>()?;
-    let mut request = json!({
-        "messages": messages,
-        "add_generation_prompt": add_generation_prompt,
-        "continue_final_message": continues,
-        "enable_thinking": options.chat.settled_reasoning(),
-        "parallel_tool_calls": options.chat.settled_parallel_tool_calls(),
-    });
+    let mut request = template_request(messages, options, add_generation_prompt, continues)?;
     let chosen = offer_tools(templates, options, &mut request)?;
-    if let Some(kwargs) = &options.chat.template_kwargs {
-        let kwargs = Value::from(kwargs.clone());
-        refuse_nul(&kwargs, |place, what| {
-            Error::option("template_kwargs", format!("{place}: {what}"))
-        })?;
-        request["template_kwargs"] = kwargs;
-    }
     let schema = output_schema(options)?;
     let asked = GrammarSpec::asked(&options.generate)?;
     if schema.is_some() && asked.is_some() {
@@ -205,6 +187,35 @@ pub(crate) fn render(
         preserved: applied.preserved_tokens,
         parser,
     })
+}
+
+/// The variables of the template, without the tools.
+fn template_request(
+    messages: &[Message],
+    options: &ChatOptions,
+    add_generation_prompt: bool,
+    continues: bool,
+) -> Result<Value> {
+    let messages: Vec<Value> = messages
+        .iter()
+        .enumerate()
+        .map(|(index, message)| message.to_template_json(index))
+        .collect::<Result<_>>()?;
+    let mut request = json!({
+        "messages": messages,
+        "add_generation_prompt": add_generation_prompt,
+        "continue_final_message": continues,
+        "enable_thinking": options.chat.settled_reasoning(),
+        "parallel_tool_calls": options.chat.settled_parallel_tool_calls(),
+    });
+    if let Some(kwargs) = &options.chat.template_kwargs {
+        let kwargs = Value::from(kwargs.clone());
+        refuse_nul(&kwargs, |place, what| {
+            Error::option("template_kwargs", format!("{place}: {what}"))
+        })?;
+        request["template_kwargs"] = kwargs;
+    }
+    Ok(request)
 }
 
 /// Parses the start of the answer that the prompt ends with.
