@@ -139,7 +139,7 @@ def test_answers_follow_the_schema(demo, name):
         ({"if": {"type": "string"}, "then": {"minLength": 1}}, "if"),
         ({"oneOf": [{"type": "integer"}, {"type": "number"}]}, "oneOf"),
         ({"type": "array", "minItems": 5, "maxItems": 2}, "minItems"),
-        ({"type": "integer", "exclusiveMinimum": 9, "exclusiveMaximum": 10}, "10"),
+        ({"type": "integer", "exclusiveMinimum": 9, "exclusiveMaximum": 10}, "no whole number"),
         ({"type": "string", "pattern": "(?=a)b"}, "(?=a)b"),
         ({"type": "string", "pattern": r"\bword\b"}, r"\b"),
         (an_object(a={"type": "string", "pattern": r"^a\B"}), r"\B"),

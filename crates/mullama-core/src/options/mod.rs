@@ -6,6 +6,7 @@
 //! JSON-like arguments of another language. The type declarations and reference pages of the other languages are
 //! generated from [`OptionSet::specs`].
 
+mod calls;
 mod chat;
 mod context;
 mod cuda;
@@ -162,7 +163,7 @@ fn unknown(key: &str, targets: &[&mut dyn OptionSet], naming: Naming) -> Error {
     let known: Vec<&str> =
         targets.iter().flat_map(|target| target.specs()).map(|spec| spec.name).collect();
     let error = Error::argument(key, "there is no such option");
-    if let Some((name, call)) = option_of_another_call(key, naming) {
+    if let Some((name, call)) = calls::option_of_another_call(key, naming) {
         let hint = format!("`{}` is an option of {call}", naming.style(name));
         return error.with_hint(hint);
     }
@@ -173,31 +174,6 @@ fn unknown(key: &str, targets: &[&mut dyn OptionSet], naming: Naming) -> Error {
         Some(name) => error.with_hint(format!("did you mean `{name}`?")),
         None => error,
     }
-}
-
-/// An option with this name in snake or camel case, and the calls that have it.
-fn option_of_another_call(key: &str, naming: Naming) -> Option<(&'static str, &'static str)> {
-    let (name, call) = calls().find(|(name, _)| naming.style(name) == key || *name == key)?;
-    Some((name, call))
-}
-
-/// The calls that have an option of mullama.
-fn call_of(option: &str) -> Option<&'static str> {
-    calls().find(|(name, _)| *name == option).map(|(_, call)| call)
-}
-
-/// All options of the calls of a model, each with these calls.
-fn calls() -> impl Iterator<Item = (&'static str, &'static str)> {
-    let loading = "loading a model";
-    let calls = [
-        (ModelParams::default().specs(), loading),
-        (ContextParams::default().specs(), loading),
-        (GenerateOptions::default().specs(), "`generate`, `stream` and `chat`"),
-        (ChatFields::default().specs(), "`chat`"),
-        (EmbedOptions::default().specs(), "`embed`"),
-        (RerankOptions::default().specs(), "`rerank`"),
-    ];
-    calls.into_iter().flat_map(|(specs, call)| specs.iter().map(move |spec| (spec.name, call)))
 }
 
 #[cfg(test)]

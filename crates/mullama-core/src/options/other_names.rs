@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use super::call_of;
+use super::calls::call_of;
 use crate::Naming;
 
 /// The table of names, from which pages of the documentation are also generated.

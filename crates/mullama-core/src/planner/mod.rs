@@ -1,6 +1,7 @@
 //! Plans: what fits where, and how fast it runs, on the hardware of this machine or on described
 //! hardware.
 
+mod advice;
 mod alternatives;
 mod bench;
 mod calibrate;

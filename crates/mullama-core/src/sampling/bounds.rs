@@ -33,12 +33,18 @@ pub(super) fn check(schema: &Map<String, Value>) -> Result<(), String> {
     }
     let given = Bounds::of(schema);
     let (least, most) = (given.enforced_minimum(), given.enforced_maximum());
-    let is_empty = matches!((least, most), (Some(least), Some(most)) if least > most);
-    if is_empty && given.are_satisfiable() {
-        let names = ["minimum", "exclusiveMinimum", "maximum", "exclusiveMaximum"];
-        let given = names.into_iter().filter_map(|name| Some((name, schema.get(name)?)));
-        let given: Vec<_> = given.map(|(name, value)| format!("`{name}` {value}")).collect();
-        return Err(format!("{} are too close to be enforced", given.join(" and ")));
+    let (Some(least), Some(most)) = (least, most) else { return Ok(()) };
+    if !given.are_satisfiable() {
+        return Ok(());
+    }
+    let names = ["minimum", "exclusiveMinimum", "maximum", "exclusiveMaximum"];
+    let named = names.into_iter().filter_map(|name| Some((name, schema.get(name)?)));
+    let named: Vec<_> = named.map(|(name, value)| format!("`{name}` {value}")).collect();
+    if least > most {
+        return Err(format!("{} are too close to be enforced", named.join(" and ")));
+    }
+    if schema.get("type") == Some(&"integer".into()) && least.ceil() > most.floor() {
+        return Err(format!("no whole number meets {}", named.join(" and ")));
     }
     Ok(())
 }
@@ -155,6 +161,25 @@ mod tests {
             (json!({"maximum": 1e300}), json!({"maximum": 9_007_199_254_740_992.0})),
         ] {
             assert_eq!(narrowed(given.clone()), enforced, "{given}");
+        }
+    }
+
+    #[test]
+    fn bounds_without_a_whole_number_are_refused_for_integers() {
+        let check = |schema: Value| check(schema.as_object().unwrap());
+        for empty in [
+            json!({"type": "integer", "exclusiveMinimum": 9, "exclusiveMaximum": 10}),
+            json!({"type": "integer", "minimum": 0.25, "maximum": 0.75}),
+        ] {
+            let problem = check(empty.clone()).unwrap_err();
+            assert!(problem.contains("no whole number meets `"), "{empty}: {problem}");
+        }
+        for sound in [
+            json!({"type": "integer", "exclusiveMinimum": 9, "exclusiveMaximum": 11}),
+            json!({"type": "integer", "minimum": 0, "exclusiveMaximum": 1}),
+            json!({"exclusiveMinimum": 9, "exclusiveMaximum": 10}),
+        ] {
+            assert_eq!(check(sound.clone()), Ok(()), "{sound}");
         }
     }
 

@@ -201,7 +201,9 @@ fn check_parameters(parameters: &hub::Parameters) -> Result<()> {
         let refused = |reason: &dyn std::fmt::Display| {
             Error::new(ErrorKind::InvalidArgument, format!("PARAMETER {name} {value}: {reason}"))
         };
-        let one = Map::from_iter([(option.clone(), value.clone())]);
+        let mut one = Map::from_iter([(option.clone(), value.clone())]);
+        // More threads than the machine has are no error when the model is loaded either.
+        bound_threads(&mut one);
         let sets = OptionSets::of(one).map_err(|(_, error)| refused(&error))?;
         sets.check().map_err(|error| refused(&error))?;
     }
