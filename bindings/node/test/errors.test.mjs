@@ -228,7 +228,7 @@ describe('arguments', () => {
     const bad = [
       { maxTokens: '3' },
       { maxTokens: 1.5 },
-      { maxTokens: -1 },
+      { maxTokens: -2 },
       { maxTokens: 2 ** 40 },
       { temperature: NaN },
       { temperature: Infinity },

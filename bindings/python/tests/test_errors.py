@@ -325,7 +325,7 @@ endless.append(endless)
         ("temperature", 1j, "complex"),
         ("temperature", [1.0], "not a list"),
         ("max_tokens", 1.5, "expected a whole number from 0"),
-        ("max_tokens", -1, "from 0 to 4294967295, not `-1`"),
+        ("max_tokens", -2, "from 0 to 4294967295, not `-2`"),
         ("max_tokens", 1 << 40, "from 0 to 4294967295"),
         ("max_tokens", 1 << 70, "too large"),
         ("max_tokens", True, "not `true`"),

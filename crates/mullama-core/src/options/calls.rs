@@ -8,13 +8,15 @@ use super::model::ModelParams;
 use crate::Naming;
 use crate::OptionSet as _;
 
-/// An option with this name in snake or camel case, and the calls that have it.
+/// An option with this name in snake or camel case that is not among `known`, and the calls that have it.
 pub(super) fn option_of_another_call(
     key: &str,
+    known: &[&str],
     naming: Naming,
 ) -> Option<(&'static str, &'static str)> {
-    let (name, call) = calls().find(|(name, _)| naming.style(name) == key || *name == key)?;
-    Some((name, call))
+    calls()
+        .filter(|(name, _)| !known.contains(name))
+        .find(|(name, _)| naming.style(name) == key || *name == key)
 }
 
 /// The calls that have an option of mullama.

@@ -163,7 +163,7 @@ fn unknown(key: &str, targets: &[&mut dyn OptionSet], naming: Naming) -> Error {
     let known: Vec<&str> =
         targets.iter().flat_map(|target| target.specs()).map(|spec| spec.name).collect();
     let error = Error::argument(key, "there is no such option");
-    if let Some((name, call)) = calls::option_of_another_call(key, naming) {
+    if let Some((name, call)) = calls::option_of_another_call(key, &known, naming) {
         let hint = format!("`{}` is an option of {call}", naming.style(name));
         return error.with_hint(hint);
     }
