@@ -156,7 +156,7 @@ def test_answers_follow_the_schema(demo, name):
         (an_object(a={"type": "array", "minItems": -3}), "#/properties/a: `minItems`"),
         (an_object(a={"type": "string", "minLength": 2**40}), "#/properties/a: `minLength`"),
         (an_object(a={"multipleOf": -2}), "#/properties/a: `multipleOf`"),
-        (an_object(a={"type": "strin"}), "#/properties/a: `type`"),
+        (an_object(a={"type": "text"}), "#/properties/a: `type`"),
         (an_object(a=an_object(b={"pattern": "a{5,2}"})), "#/properties/a/properties/b: "),
         ({"items": {"anyOf": [{}, {"not": {}}]}}, "#/items/anyOf/1: "),
         ({"$ref": "#/$defs/x", "$defs": {"x": an_object(a={"uniqueItems": True})}}, "#/$defs/x"),

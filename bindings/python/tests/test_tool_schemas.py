@@ -192,14 +192,14 @@ def test_a_call_that_the_model_chooses_follows_its_schema(demo):
 BEGUN = {
     "json": [
         "<tool",
-        '<tool_call>\n{"name": "te',
+        '<tool_call>\n{"name": "tel',
         '<tool_call>\n{"name": "tell", "arguments": {"a',
     ],
     "parameters": ["<tool_call>", "<tool_call>\n<function=tell>\n<parameter=a>\n"],
-    "keys": ["<tool_call>te", "<tool_call>tell\n<arg_key>a</arg_key>\n<arg_value>"],
+    "keys": ["<tool_call>tel", "<tool_call>tell\n<arg_key>a</arg_key>\n<arg_value>"],
     "params": ["<func", '<function name="tell"><param name="a">'],
-    "invokes": ['<\uff5cDSML\uff5cfunction_calls>\n<\uff5cDSML\uff5cinvoke name="te'],
-    "dictionaries": ["<|tool_call>call:te", "<|tool_call>call:tell{a:"],
+    "invokes": ['<\uff5cDSML\uff5cfunction_calls>\n<\uff5cDSML\uff5cinvoke name="tel'],
+    "dictionaries": ["<|tool_call>call:tel", "<|tool_call>call:tell{a:"],
 }
 UNKNOWN = {
     "json": '<tool_call>\n{"name": "nope',

@@ -8,7 +8,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use super::deep::spawn;
 use crate::{CancelToken, Result};
 
-/// Largest number of threads. Abandoned work goes on, and more of it waits.
+/// Largest number of threads. Abandoned work continues, and more of it waits.
 const MAX_THREADS: usize = 4;
 
 type Work = Box<dyn FnOnce() + Send>;

@@ -17,7 +17,7 @@ pub(crate) struct PlacementRequest {
     pub is_split_automatic: bool,
     /// Whether the main GPU is filled before the others are used, also with a requested number of layers.
     pub is_main_gpu_first: bool,
-    /// What to tell the user about the split mode, if it is not the requested one.
+    /// The note for the user about the split mode, if it is not the requested one.
     pub split_note: Option<String>,
     /// Whether the placement of a mixture's experts is open.
     pub are_experts_open: bool,

@@ -11,7 +11,7 @@ const RULE_SHARE: f64 = 0.9;
 const MIN_WORTHWHILE_SPEEDUP: f64 = 1.2;
 
 impl Plan {
-    /// The plan, complete but for its verdict and advice, with both.
+    /// Adds the verdict and the advice to a plan that lacks them.
     pub(super) fn rated(mut self) -> Self {
         let predicted = self.predicted.as_ref().filter(|_| self.fits);
         self.verdict = predicted.map(|predicted| Verdict::of(predicted.decode_tps));

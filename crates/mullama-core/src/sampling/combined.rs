@@ -78,7 +78,7 @@ impl<'a> Checker<'a> {
                 && least > count + 1
             {
                 return Err(format!(
-                    "{place}: `minProperties` {least} cannot be enforced beside {count} required properties: \
+                    "{place}: `minProperties` {least} cannot be enforced with {count} required properties: \
                      others might have the same name"
                 ));
             }

@@ -21,7 +21,7 @@ const MAX_POSITIONS: usize = 20_000;
 /// Number of entries in the table of stacks above which unused ones are removed. A token may add as many.
 const MAX_STACKS: usize = 1 << 20;
 
-/// The code points that are no characters.
+/// The code points that do not stand for characters: surrogates.
 const SURROGATES: std::ops::RangeInclusive<u32> = 0xD800..=0xDFFF;
 
 /// `llama_gretype`
@@ -345,7 +345,7 @@ impl Gbnf {
     /// The positions after a character.
     fn step(&mut self, from: &[Stack], character: u32) -> Result<Vec<Stack>> {
         let mut positions = Positions::default();
-        // Tokens that are single bytes can encode numbers that are no characters.
+        // Tokens that are single bytes can encode code points that do not exist.
         if char::from_u32(character).is_none() {
             return Ok(positions.list);
         }

@@ -147,7 +147,7 @@ mod tests {
             (json!({"multipleOf": 0}), "`multipleOf`"),
             (json!({"multipleOf": 10_001}), "`multipleOf`"),
             (json!({"minimum": "1"}), "`minimum`"),
-            (json!({"type": "strin"}), "`type` has \"strin\""),
+            (json!({"type": "text"}), "`type` has \"text\""),
             (json!({"type": []}), "`type`"),
             (json!({"enum": []}), "`enum`"),
             (json!({"const": [1, 1e300]}), "`const` has 1e+300"),

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-/// Keywords that hold one schema.
+/// Keywords that have one schema.
 const SINGLE: [&str; 9] = [
     "additionalItems",
     "additionalProperties",
@@ -15,16 +15,16 @@ const SINGLE: [&str; 9] = [
     "then",
 ];
 
-/// Keywords that hold a list of schemas. `items` is a list in older drafts.
+/// Keywords that have a list of schemas. `items` is a list in older drafts.
 const LISTS: [&str; 5] = ["allOf", "anyOf", "items", "oneOf", "prefixItems"];
 
-/// Keywords that hold schemas by name.
+/// Keywords that have schemas by name.
 const NAMED: [&str; 5] =
     ["$defs", "definitions", "dependentSchemas", "patternProperties", "properties"];
 
 /// A schema within another one.
 pub(super) struct Child<'a> {
-    /// The keyword that holds it.
+    /// The keyword that it belongs to.
     pub keyword: &'a str,
     pub place: String,
     pub schema: &'a Value,

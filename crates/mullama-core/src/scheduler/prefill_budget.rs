@@ -31,8 +31,8 @@ const GROWTH: f64 = 2.0;
 const PIECES_PER_SMALL_ONE: u32 = 16;
 
 /// Learns from past steps how many prompt tokens the next may have. A step with prompt tokens should take at most
-/// `max_stall` times as long as one without. If the fixed part alone takes most of this, smaller pieces would help
-/// nobody: then a step may take twice the fixed part, so that the tokens take at least half of its time.
+/// `max_stall` times as long as one without. If the fixed part alone takes most of this, smaller pieces save little:
+/// then a step may take twice the fixed part, so that the tokens take at least half of its time.
 pub(super) struct PrefillBudget {
     max_stall: f64,
     /// Seconds of a step without prompt tokens.

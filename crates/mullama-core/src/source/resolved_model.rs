@@ -202,7 +202,7 @@ fn check_parameters(parameters: &hub::Parameters) -> Result<()> {
             Error::new(ErrorKind::InvalidArgument, format!("PARAMETER {name} {value}: {reason}"))
         };
         let mut one = Map::from_iter([(option.clone(), value.clone())]);
-        // More threads than the machine has are no error when the model is loaded either.
+        // More threads than the machine has are accepted when the model is loaded.
         bound_threads(&mut one);
         let sets = OptionSets::of(one).map_err(|(_, error)| refused(&error))?;
         sets.check().map_err(|error| refused(&error))?;

@@ -230,7 +230,7 @@ fn bad_beginning(reason: &str) -> Error {
     Error::new(ErrorKind::InvalidArgument, message)
 }
 
-/// Whether an answer goes on with a call that has not been begun.
+/// Whether an answer continues with a call that has not been begun.
 fn starts_with_call(grammar: &GrammarSpec) -> bool {
     let GrammarSpec::Form { begun, lazy, .. } = grammar else { return false };
     lazy.is_none() && begun.iter().all(String::is_empty)
