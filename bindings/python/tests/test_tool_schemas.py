@@ -6,7 +6,7 @@ import re
 import pytest
 from jsonschema import Draft202012Validator, FormatChecker
 from mullama import InvalidArgumentError, InvalidGrammarError, Model
-from test_schemas import SCHEMAS, an_object
+from test_schemas import ROOTED, SCHEMAS, an_object
 
 QUESTION = [{"role": "user", "content": "What is the weather in Paris?"}]
 
@@ -122,6 +122,28 @@ def a_tool(schema, **more):
     parameters["$defs"] = definitions
     parameters |= more
     return {"type": "function", "function": {"name": "tell", "parameters": parameters}}
+
+
+def test_parameters_may_refer_to_themselves(model):
+    parameters = ROOTED["itself"]
+    tool = {"type": "function", "function": {"name": "tell", "parameters": parameters}}
+    validator = Draft202012Validator(parameters)
+    depths = set()
+    for seed in range(12):
+        answer = model.chat(
+            QUESTION,
+            tools=[tool],
+            tool_choice="required",
+            seed=seed,
+            temperature=1.5,
+            max_tokens=300,
+        )
+        if answer.finish_reason == "tool_calls":
+            for call in answer.message.tool_calls:
+                arguments = json.loads(call.function.arguments)
+                validator.validate(arguments)
+                depths.add("next" in arguments)
+    assert depths, "no call was whole"
 
 
 @pytest.mark.parametrize("name", SCHEMAS | TEXTS)

@@ -297,26 +297,33 @@ pub(crate) fn shape_of(schema: &Value) -> Value {
         }
         schema = target.into();
     }
-    shape(&mut schema);
+    let root_type = schema.get("type").cloned();
+    shape(&mut schema, root_type.as_ref());
     schema
 }
 
-fn shape(schema: &mut Value) {
+fn shape(schema: &mut Value, root_type: Option<&Value>) {
     let Value::Object(object) = schema else {
         // `true`, in the form that the engine accepts.
         *schema = json!({});
         return;
     };
+    // The engine does not follow references to the whole schema.
+    if object.get("$ref").is_some_and(|reference| reference == "#") {
+        *schema = root_type.map_or_else(|| json!({}), |root_type| json!({"type": root_type}));
+        return;
+    }
     object.retain(|name, _| SHAPES.contains(&name.as_str()));
+    let each = |part: &mut Value| shape(part, root_type);
     for (name, value) in object {
         match (name.as_str(), value) {
             ("properties" | "$defs" | "definitions", Value::Object(parts)) => {
-                parts.values_mut().for_each(shape);
+                parts.values_mut().for_each(each);
             }
             ("allOf" | "anyOf" | "oneOf" | "prefixItems", Value::Array(parts)) => {
-                parts.iter_mut().for_each(shape);
+                parts.iter_mut().for_each(each);
             }
-            ("items", part) => shape(part),
+            ("items", part) => each(part),
             _ => {}
         }
     }
@@ -479,5 +486,10 @@ mod tests {
         let shape = shape_of(&schema);
         assert_eq!(shape["properties"], json!({"pattern": {"type": "string"}}));
         assert_eq!(shape["required"], json!(["pattern"]));
+        let tree = json!({
+            "type": "object",
+            "properties": {"children": {"type": "array", "items": {"$ref": "#"}}},
+        });
+        assert_eq!(shape_of(&tree)["properties"]["children"]["items"], json!({"type": "object"}));
     }
 }
