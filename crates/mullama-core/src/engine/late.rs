@@ -17,13 +17,13 @@ type Call = Box<dyn FnOnce() + Send>;
 
 /// Watches one request. Dropping it stops watching.
 pub(crate) struct DeadlineWatch {
-    watched: Arc<WatchedRequest>,
+    _watched: Arc<WatchedRequest>,
     _on_cancel: CancelCallback,
 }
 
 struct WatchedRequest {
     end: Mutex<Option<Call>>,
-    alarms: Mutex<Vec<Key>>,
+    alarms: Mutex<Vec<Alarm>>,
 }
 
 impl DeadlineWatch {
@@ -44,20 +44,14 @@ impl DeadlineWatch {
                 watched.end_at(Instant::now() + GRACE_PERIOD);
             }
         });
-        Self { watched, _on_cancel: on_cancel }
-    }
-}
-
-impl Drop for DeadlineWatch {
-    fn drop(&mut self) {
-        lock(&self.watched.alarms).drain(..).for_each(cancel_alarm);
+        Self { _watched: watched, _on_cancel: on_cancel }
     }
 }
 
 impl WatchedRequest {
     fn end_at(self: &Arc<Self>, time: Instant) {
         let weak = Arc::downgrade(self);
-        let alarm = set_alarm(time, move || {
+        let alarm = Alarm::at(time, move || {
             let end = Weak::upgrade(&weak).and_then(|watched| lock(&watched.end).take());
             if let Some(end) = end {
                 end();
@@ -73,13 +67,27 @@ pub(crate) struct Alarm(Key);
 impl Alarm {
     /// Calls `call` at `time`, on another thread.
     pub fn at(time: Instant, call: impl FnOnce() + Send + 'static) -> Self {
-        Self(set_alarm(time, call))
+        let mut alarms = lock(&ALARMS);
+        let known = alarms.get_or_insert_default();
+        let key = (time, known.next);
+        known.next += 1;
+        known.calls.insert(key, Box::new(call));
+        if known.seen_to_in != Some(process::id()) {
+            let thread = thread::Builder::new().name("mullama-late".to_owned()).spawn(run_alarms);
+            // If no thread can be started, only the engine's thread ends requests.
+            known.seen_to_in = thread.is_ok().then(process::id);
+        }
+        drop(alarms);
+        ALARMS_CHANGED.notify_all();
+        Self(key)
     }
 }
 
 impl Drop for Alarm {
     fn drop(&mut self) {
-        cancel_alarm(self.0);
+        let call = lock(&ALARMS).as_mut().and_then(|alarms| alarms.calls.remove(&self.0));
+        // Values owned by the call may set alarms when they are dropped.
+        drop(call);
     }
 }
 
@@ -96,28 +104,6 @@ struct Alarms {
 
 static ALARMS: Mutex<Option<Alarms>> = Mutex::new(None);
 static ALARMS_CHANGED: Condvar = Condvar::new();
-
-fn set_alarm(time: Instant, call: impl FnOnce() + Send + 'static) -> Key {
-    let mut alarms = lock(&ALARMS);
-    let known = alarms.get_or_insert_default();
-    let key = (time, known.next);
-    known.next += 1;
-    known.calls.insert(key, Box::new(call));
-    if known.seen_to_in != Some(process::id()) {
-        let thread = thread::Builder::new().name("mullama-late".to_owned()).spawn(run_alarms);
-        // If no thread can be started, only the engine's thread ends requests.
-        known.seen_to_in = thread.is_ok().then(process::id);
-    }
-    drop(alarms);
-    ALARMS_CHANGED.notify_all();
-    key
-}
-
-fn cancel_alarm(key: Key) {
-    let call = lock(&ALARMS).as_mut().and_then(|alarms| alarms.calls.remove(&key));
-    // Values owned by the call may set alarms when they are dropped.
-    drop(call);
-}
 
 /// Runs due calls until no alarm is left.
 fn run_alarms() {

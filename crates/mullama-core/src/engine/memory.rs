@@ -237,6 +237,17 @@ impl Placement {
 mod tests {
     use super::*;
 
+    fn share(name: &str, layers: u32, weights: u64, kv: u64, compute: u64) -> DeviceShare {
+        DeviceShare {
+            name: name.to_owned(),
+            layers,
+            weights,
+            kv,
+            compute,
+            ..DeviceShare::default()
+        }
+    }
+
     #[test]
     fn what_the_host_owns_is_the_hosts() {
         let breakdown = r#"[
@@ -246,28 +257,11 @@ mod tests {
         ]"#;
         let layers = [("CPU".to_owned(), 3), ("G0".to_owned(), 5)].into();
         let placement = Placement::new(&BufferShare::read(breakdown).unwrap(), &layers);
-        let share = |name: &str, layers, weights, kv, compute| DeviceShare {
-            name: name.to_owned(),
-            layers,
-            weights,
-            kv,
-            compute,
-            draft: 0,
-            projector: 0,
-        };
         assert_eq!(placement.devices, [share("G0", 5, 16, 32, 64), share("CPU", 3, 1, 2, 12)]);
     }
 
     #[test]
     fn a_combined_device_is_divided_among_its_gpus() {
-        let share = |name: &str, layers, weights, kv, compute| DeviceShare {
-            name: name.to_owned(),
-            layers,
-            weights,
-            kv,
-            compute,
-            ..DeviceShare::default()
-        };
         let host = share(HOST, 2, 5, 5, 5);
         let combined =
             Placement { devices: vec![share("Meta(G1,G0)", 7, 400, 80, 10), host.clone()] };

@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 
 use super::refusal::{single_line, unusable};
 use super::schema::{MAX_DEPTH, MAX_REFERENCES, is_too_deep, simplified};
-use super::subschemas::{children, escaped, target, visit};
+use super::subschemas::{children, children_mut, escaped, target, visit};
 use super::text_schema::{Texts, texts_of};
 use super::{combined, endless, keywords};
 use crate::engine::with_stack;
@@ -314,18 +314,12 @@ fn shape(schema: &mut Value, root_type: Option<&Value>) {
         return;
     }
     object.retain(|name, _| SHAPES.contains(&name.as_str()));
-    let each = |part: &mut Value| shape(part, root_type);
-    for (name, value) in object {
-        match (name.as_str(), value) {
-            ("properties" | "$defs" | "definitions", Value::Object(parts)) => {
-                parts.values_mut().for_each(each);
-            }
-            ("allOf" | "anyOf" | "oneOf" | "prefixItems", Value::Array(parts)) => {
-                parts.iter_mut().for_each(each);
-            }
-            ("items", part) => each(part),
-            _ => {}
-        }
+    // A list of items, of older drafts, is not enforced by position there.
+    if let Some(items) = object.get_mut("items").filter(|items| items.is_array()) {
+        *items = json!({});
+    }
+    for part in children_mut(object) {
+        shape(part, root_type);
     }
 }
 
