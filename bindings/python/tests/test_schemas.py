@@ -1,5 +1,6 @@
 """Answers with a JSON schema are valid according to an independent validator."""
 
+import functools
 import json
 import os
 import signal
@@ -118,16 +119,19 @@ ROOTED = {
 
 @pytest.mark.parametrize("name", SCHEMAS | ROOTED)
 def test_answers_follow_the_schema(demo, name):
-    schema = (SCHEMAS | ROOTED)[name]
+    assert_answers_follow(demo, (SCHEMAS | ROOTED)[name], max_tokens=150)
+
+
+def assert_answers_follow(model, schema, max_tokens, read=json.loads):
     validator = Draft202012Validator(schema, format_checker=FormatChecker())
     whole = 0
     for seed in range(12):
-        answer = demo.generate(
-            QUESTION, json_schema=schema, seed=seed, temperature=1.5, max_tokens=150
+        answer = model.generate(
+            QUESTION, json_schema=schema, seed=seed, temperature=1.5, max_tokens=max_tokens
         )
         if answer.finish_reason == "stop":
             whole += 1
-            validator.validate(json.loads(answer.text))
+            validator.validate(read(answer.text))
     assert whole > 0, "no answer was whole"
 
 
@@ -225,16 +229,8 @@ def test_answers_that_were_begun_go_on_by_the_schema(demo):
     ],
 )
 def test_limits_that_can_be_followed(demo, schema):
-    whole = 0
-    for seed in range(12):
-        answer = demo.generate(
-            QUESTION, json_schema=schema, seed=seed, temperature=1.5, max_tokens=80
-        )
-        if answer.finish_reason == "stop":
-            whole += 1
-            value = json.loads(answer.text, object_pairs_hook=check_names)
-            Draft202012Validator(schema).validate(value)
-    assert whole > 0, "no answer was whole"
+    read = functools.partial(json.loads, object_pairs_hook=check_names)
+    assert_answers_follow(demo, schema, max_tokens=80, read=read)
 
 
 def check_names(pairs):

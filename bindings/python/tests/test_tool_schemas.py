@@ -124,48 +124,44 @@ def a_tool(schema, **more):
     return {"type": "function", "function": {"name": "tell", "parameters": parameters}}
 
 
-def test_parameters_may_refer_to_themselves(model):
-    parameters = ROOTED["itself"]
-    tool = {"type": "function", "function": {"name": "tell", "parameters": parameters}}
-    validator = Draft202012Validator(parameters)
-    depths = set()
-    for seed in range(12):
+def assert_calls_follow(model, tool, draws, enough, **options):
+    """Draws calls by temperature and seed until `enough` are whole."""
+    validator = Draft202012Validator(tool["function"]["parameters"], format_checker=FORMATS)
+    whole = 0
+    for temperature, seed in draws:
         answer = model.chat(
             QUESTION,
             tools=[tool],
             tool_choice="required",
+            temperature=temperature,
             seed=seed,
-            temperature=1.5,
-            max_tokens=300,
+            **options,
         )
         if answer.finish_reason == "tool_calls":
+            whole += 1
             for call in answer.message.tool_calls:
-                arguments = json.loads(call.function.arguments)
-                validator.validate(arguments)
-                depths.add("next" in arguments)
-    assert depths, "no call was whole"
+                validator.validate(json.loads(call.function.arguments))
+        if whole == enough:
+            return
+    assert whole > 0, "no call was whole"
+
+
+def test_parameters_may_refer_to_themselves(model):
+    function = {"name": "tell", "parameters": ROOTED["itself"]}
+    draws = [(1.5, seed) for seed in range(12)]
+    tool = {"type": "function", "function": function}
+    assert_calls_follow(model, tool, draws, enough=len(draws), max_tokens=300)
 
 
 @pytest.mark.parametrize("name", SCHEMAS | TEXTS)
 def test_arguments_follow_their_schemas(model, form, name):
     tool = a_tool((SCHEMAS | TEXTS)[name])
-    options = {"tools": [tool], "tool_choice": "required", "max_tokens": 400}
     if name in REFUSED.get(form, ()):
         with pytest.raises(InvalidGrammarError, match="cannot be enforced"):
-            model.chat(QUESTION, **options)
+            model.chat(QUESTION, tools=[tool], tool_choice="required", max_tokens=400)
         return
-    parameters = tool["function"]["parameters"]
-    validator = Draft202012Validator(parameters, format_checker=FORMATS)
-    whole = 0
-    for temperature, seed in [(0, 0), *((1.5, seed) for seed in range(11))]:
-        answer = model.chat(QUESTION, temperature=temperature, seed=seed, **options)
-        if answer.finish_reason == "tool_calls":
-            whole += 1
-            for call in answer.message.tool_calls:
-                validator.validate(json.loads(call.function.arguments))
-        if whole == 2:
-            return
-    assert whole > 0, "no call was whole"
+    draws = [(0, 0), *((1.5, seed) for seed in range(11))]
+    assert_calls_follow(model, tool, draws, enough=2, max_tokens=400)
 
 
 @pytest.mark.parametrize(
