@@ -59,7 +59,12 @@ fn check_one(keyword: &str, value: &Value) -> Result<(), String> {
                 Some(digits) if digits > MAX_MULTIPLE => Err(format!(
                     "{value} has more digits than can be enforced: {MAX_MULTIPLE} at most"
                 )),
-                _ => Ok(()),
+                _ => match value.as_f64().map(scaled) {
+                    Some(scaled) if scaled > f64::from(u32::MAX) => Err(format!(
+                        "{value} cannot be enforced: without its decimal point, floating-point arithmetic makes it {scaled}"
+                    )),
+                    _ => Ok(()),
+                },
             }
         }
         "type" => match value {
@@ -131,6 +136,14 @@ fn digits(number: &Value) -> Option<u64> {
     Some(digits.parse().unwrap_or(u64::MAX))
 }
 
+/// A number without its decimal point, as llguidance computes it: 0.07 becomes 7000000000000001.
+fn scaled(mut number: f64) -> f64 {
+    while number.fract() != 0.0 {
+        number *= 10.0;
+    }
+    number
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -146,6 +159,7 @@ mod tests {
             (json!({"multipleOf": -2}), "`multipleOf` must be a number above 0"),
             (json!({"multipleOf": 0}), "`multipleOf`"),
             (json!({"multipleOf": 10_001}), "`multipleOf`"),
+            (json!({"multipleOf": 0.07}), "`multipleOf` 0.07 cannot be enforced"),
             (json!({"minimum": "1"}), "`minimum`"),
             (json!({"type": "text"}), "`type` has \"text\""),
             (json!({"type": []}), "`type`"),

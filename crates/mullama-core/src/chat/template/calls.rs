@@ -47,6 +47,8 @@ pub(super) struct Calls<'a> {
     tools: Vec<Tool>,
     /// The schema of an answer that is not a call.
     schema: Option<Schema>,
+    /// Whether an answer may have several calls.
+    is_parallel: bool,
     lark: Lark,
     /// Rules of the parser that are written already, by place.
     written: HashMap<(usize, Place), Vec<Item>>,
@@ -118,8 +120,14 @@ enum ClosedSequence {
 }
 
 impl<'a> Calls<'a> {
-    /// `tools`: their definitions. `schema`: the schema of the answer.
-    pub fn new(parser: &'a Value, tools: &[Value], schema: Option<&Value>) -> Result<Self> {
+    /// `tools`: their definitions. `schema`: the schema of the answer. `is_parallel`: whether an answer may have several
+    /// calls.
+    pub fn new(
+        parser: &'a Value,
+        tools: &[Value],
+        schema: Option<&Value>,
+        is_parallel: bool,
+    ) -> Result<Self> {
         let unknown = || internal("the engine's parser has a form that is unknown");
         let tools = tools.iter().map(|tool| {
             let function = &tool["function"];
@@ -135,6 +143,7 @@ impl<'a> Calls<'a> {
             root: parser["root"].as_u64().ok_or_else(unknown)? as usize,
             tools: tools.collect::<Result<_>>()?,
             schema: schema.map(Schema::new).transpose()?,
+            is_parallel,
             lark: Lark::default(),
             written: HashMap::new(),
             open: HashMap::new(),
@@ -258,7 +267,11 @@ impl<'a> Calls<'a> {
             "choice" => self.choice(&children(parser), place)?,
             "repetition" => {
                 let bounds = |name: &str| parser[name].as_i64().unwrap_or(-1);
-                let most = u64::try_from(bounds("max_count")).ok();
+                let mut most = u64::try_from(bounds("max_count")).ok();
+                // The engine's parser of calls as JSON takes several whatever the request says.
+                if !self.is_parallel && self.has_call(child()) {
+                    most = Some(1);
+                }
                 let least = bounds("min_count").max(0) as u64;
                 let items = self.visit(child(), place)?;
                 self.repetition(&items, least, most, place)?
@@ -373,6 +386,11 @@ impl<'a> Calls<'a> {
             }
             _ => self.visit(child, place),
         }
+    }
+
+    /// Whether a part of the parser contains the start of a call.
+    fn has_call(&self, id: usize) -> bool {
+        self.has_descendant(id, &|parser| parser["tag"] == "tool")
     }
 
     /// Converts a rule of the parser, once per place.

@@ -274,7 +274,7 @@ fn answer_grammar(
         must_match: begun.has_whole_opening,
     };
     if !applied.grammar.is_empty() {
-        let calls = Calls::new(&parser, &chosen.tools, schema)?;
+        let calls = Calls::new(&parser, &chosen.tools, schema, chosen.is_parallel)?;
         return Ok(Some(if applied.grammar_lazy {
             let begun = begun_calls(&calls.openings(), begun);
             let triggers = triggers(&applied.grammar_triggers, vocab);
@@ -302,7 +302,7 @@ fn answer_grammar(
         return Ok(None);
     }
     // Calls without a marker are recognised by their start.
-    let calls = Calls::new(&parser, &chosen.tools, schema)?;
+    let calls = Calls::new(&parser, &chosen.tools, schema, chosen.is_parallel)?;
     let Some(pattern) = calls.start_pattern() else { return Ok(None) };
     let lazy = GrammarTriggers { patterns: vec![pattern], ..GrammarTriggers::default() };
     let begun = begun_calls(&calls.openings(), begun);
@@ -425,6 +425,8 @@ fn reasoning_spec(
 struct ChosenTools {
     tools: Vec<Value>,
     is_required: bool,
+    /// Whether an answer may have several calls.
+    is_parallel: bool,
 }
 
 /// Adds the tools that may be called to a request.
@@ -464,16 +466,17 @@ fn for_engine(tool: &Value) -> Value {
 /// offered and must be called.
 fn tools(options: &ChatOptions) -> Result<ChosenTools> {
     let tools = tool::read_all(options.chat.tools.clone().unwrap_or_default())?;
+    let is_parallel = options.chat.settled_parallel_tool_calls();
     match &options.chat.tool_choice {
-        None => Ok(ChosenTools { tools, is_required: false }),
+        None => Ok(ChosenTools { tools, is_required: false, is_parallel }),
         Some(Value::String(choice)) => match choice.as_str() {
-            "auto" => Ok(ChosenTools { tools, is_required: false }),
+            "auto" => Ok(ChosenTools { tools, is_required: false, is_parallel }),
             // The model is not shown tools that it may not call.
             "none" => Ok(ChosenTools::default()),
             "required" if tools.is_empty() => {
                 Err(Error::option("tool_choice", "is `required`, but there are no tools"))
             }
-            "required" => Ok(ChosenTools { tools, is_required: true }),
+            "required" => Ok(ChosenTools { tools, is_required: true, is_parallel }),
             _ => {
                 let problem = format!("`{choice}` is not one of auto, none, required");
                 Err(Error::option("tool_choice", problem))
@@ -490,7 +493,7 @@ fn tools(options: &ChatOptions) -> Result<ChosenTools> {
             if named.is_empty() {
                 return Err(Error::option("tool_choice", format!("there is no tool `{name}`")));
             }
-            Ok(ChosenTools { tools: named, is_required: true })
+            Ok(ChosenTools { tools: named, is_required: true, is_parallel })
         }
     }
 }

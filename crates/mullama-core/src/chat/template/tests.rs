@@ -677,7 +677,8 @@ fn arguments_are_held_in_the_form_of_the_template() {
     ] {
         let (applied, _) = apply(source, &request);
         let parser: Value = serde_json::from_str(applied["parser"].as_str().unwrap()).unwrap();
-        let grammar = Calls::new(&parser, &tools, None).unwrap().calls_only_grammar().unwrap();
+        let grammar =
+            Calls::new(&parser, &tools, None, false).unwrap().calls_only_grammar().unwrap();
         for text in good {
             assert!(follows(&grammar, &text), "{name}: {text}\n{grammar}");
         }
@@ -687,8 +688,34 @@ fn arguments_are_held_in_the_form_of_the_template() {
     }
     let (applied, _) = apply(HEADERS, &request);
     let parser: Value = serde_json::from_str(applied["parser"].as_str().unwrap()).unwrap();
-    let calls = Calls::new(&parser, &tools, None).unwrap();
+    let calls = Calls::new(&parser, &tools, None, false).unwrap();
     assert_eq!(calls.start_pattern().unwrap(), "(\\{\\s*\"(?:name|parameters)\"\\s*:)");
+}
+
+#[test]
+fn answers_have_several_calls_only_if_asked() {
+    for (source, separator) in [(THINKING, "\n"), (TAGGED, "\n"), (HEADERS, ", ")] {
+        for is_parallel in [false, true] {
+            let mut request = question(true);
+            request["parallel_tool_calls"] = json!(is_parallel);
+            let (applied, _) = apply(source, &request);
+            let parser: Value = serde_json::from_str(applied["parser"].as_str().unwrap()).unwrap();
+            let calls = Calls::new(&parser, &[weather()], None, is_parallel).unwrap();
+            let grammar = calls.calls_only_grammar().unwrap();
+            let call = match source {
+                THINKING => {
+                    "<tool_call>\n{\"name\": \"get_weather\", \"arguments\": {\"city\": \"Paris\"}}\n</tool_call>"
+                }
+                HEADERS => "{\"name\": \"get_weather\", \"parameters\": {\"city\": \"Paris\"}}",
+                _ => {
+                    "<tool_call>\n<function=get_weather>\n<parameter=city>\nParis\n</parameter>\n</function>\n</tool_call>"
+                }
+            };
+            assert!(follows(&grammar, call), "{call}\n{grammar}");
+            let two = [call, call].join(separator);
+            assert_eq!(follows(&grammar, &two), is_parallel, "{two}\n{grammar}");
+        }
+    }
 }
 
 #[test]
@@ -708,7 +735,7 @@ fn unsupported_schemas_are_rejected() {
         request["tools"] = json!(tools);
         let (applied, _) = apply(TAGGED, &request);
         let parser: Value = serde_json::from_str(applied["parser"].as_str().unwrap()).unwrap();
-        let calls = Calls::new(&parser, &tools, None).unwrap();
+        let calls = Calls::new(&parser, &tools, None, false).unwrap();
         let error = calls.calls_only_grammar().unwrap_err().to_string();
         assert!(error.contains(&format!("`{keyword}` at # of `f`")), "{error}");
     }
