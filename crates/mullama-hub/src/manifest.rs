@@ -13,6 +13,9 @@ pub(crate) const MAX_MANIFEST_SIZE: u64 = 4 << 20;
 /// Maximum size of a template, licence or other text, in bytes.
 const MAX_TEXT_SIZE: u64 = 16 << 20;
 
+/// Maximum number of layers in addition to the weights. Published models have up to 10; each is a request.
+const MAX_OTHER_LAYERS: usize = 100;
+
 const MEDIA_TYPE: &str = "application/vnd.docker.distribution.manifest.v2+json";
 const OCI_MEDIA_TYPE: &str = "application/vnd.oci.image.manifest.v1+json";
 const CONFIG_MEDIA_TYPE: &str = "application/vnd.docker.container.image.v1+json";
@@ -206,6 +209,13 @@ impl Manifest {
                 "{models} files of weights, where {MAX_SHARDS} are the most"
             )));
         }
+        let is_other = |layer: &&Layer| layer.kind() != Some(LayerKind::Model);
+        let others = manifest.layers.iter().filter(is_other).count();
+        if others > MAX_OTHER_LAYERS {
+            return Err(refuse(format!(
+                "{others} layers in addition to the weights, where {MAX_OTHER_LAYERS} are the most"
+            )));
+        }
         if models == 0 {
             return Err(refuse("it has no model".to_owned()));
         }
@@ -313,8 +323,15 @@ mod tests {
     #[test]
     fn hostile_manifests_are_refused() {
         type Edit = Box<dyn FnOnce(&mut serde_json::Value)>;
-        let cases: [(&str, Edit); 10] = [
+        let cases: [(&str, Edit); 11] = [
             ("shards", Box::new(|v| v["layers"] = vec![v["layers"][0].clone(); 1001].into())),
+            (
+                "texts",
+                Box::new(|v| {
+                    let text = v["layers"][1].clone();
+                    v["layers"].as_array_mut().unwrap().extend(vec![text; 100]);
+                }),
+            ),
             ("digest", Box::new(|v| v["layers"][0]["digest"] = "sha256:../../x".into())),
             ("no digest", Box::new(|v| v["layers"][0]["digest"] = "".into())),
             ("negative", Box::new(|v| v["layers"][0]["size"] = (-1).into())),
