@@ -1,5 +1,6 @@
 //! Starts workers, watches them, and counts the outcomes of their inputs.
 
+use std::cell::Cell;
 use std::fs::{self, File};
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
@@ -121,6 +122,8 @@ fn folder() -> PathBuf {
 struct Job {
     target: &'static Target,
     folder: PathBuf,
+    /// The last input that exceeded the time limit. It is tried once more: other programs may have used the processors.
+    slow: Cell<Option<u64>>,
 }
 
 /// A running worker.
@@ -132,7 +135,8 @@ struct Worker {
 impl Job {
     fn new(target: &'static Target, job: u64) -> Self {
         let work = folder().join(format!("work-{}", process::id()));
-        Self { target, folder: work.join(format!("{}-{job}", target.name)) }
+        let folder = work.join(format!("{}-{job}", target.name));
+        Self { target, folder, slow: Cell::new(None) }
     }
 
     /// The file with a worker's standard error.
@@ -150,7 +154,7 @@ impl Job {
             let next = first + done * step;
             let worker = self.start(next, step, (count - done).min(INPUTS_OF_WORKER));
             let tried = self.watch(worker, next, &mut totals, &is_over);
-            if tried == 0 && !is_over() {
+            if tried == 0 && !is_over() && self.slow.get() != Some(next) {
                 totals.deaths += 1;
                 self.keep(next, "the worker ended before its first input");
                 break;
@@ -224,8 +228,13 @@ impl Job {
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break None,
             }
-            if let Some((_, began)) = current {
+            if let Some((number, began)) = current {
                 if began.elapsed() > MAX_TIME {
+                    if self.slow.replace(Some(number)) != Some(number) {
+                        let _ = worker.process.kill();
+                        let _ = worker.process.wait();
+                        return tried;
+                    }
                     break Some("a hang");
                 }
                 if memory::resident(worker.process.id()) > MAX_MEMORY {
