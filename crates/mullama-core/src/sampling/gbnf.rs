@@ -21,9 +21,6 @@ const MAX_POSITIONS: usize = 20_000;
 /// Number of entries in the table of stacks above which unused ones are removed. A token may add as many.
 const MAX_STACKS: usize = 1 << 20;
 
-/// The code points that do not stand for characters: surrogates.
-const SURROGATES: std::ops::RangeInclusive<u32> = 0xD800..=0xDFFF;
-
 /// `llama_gretype`
 mod kind {
     pub const END: u32 = 0;
@@ -56,11 +53,47 @@ type Stack = u32;
 /// The empty stack: nothing is left to match.
 const EMPTY_STACK: Stack = u32::MAX;
 
-/// An incomplete character: its bits so far, and the number of missing bytes.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+/// The first bytes of an incomplete character in UTF-8, which other bytes can complete; or none.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 struct Partial {
-    bits: u32,
-    missing: u32,
+    bytes: [u8; 3],
+    length: usize,
+}
+
+impl Partial {
+    fn new(begun: &[u8]) -> Self {
+        let mut bytes = [0; 3];
+        bytes[..begun.len()].copy_from_slice(begun);
+        Self { bytes, length: begun.len() }
+    }
+
+    fn bytes(&self) -> &[u8] {
+        &self.bytes[..self.length]
+    }
+
+    /// The first and the last character that may begin in this way. `None` if no character is begun.
+    fn characters(&self) -> Option<[u32; 2]> {
+        let lead = *self.bytes().first()?;
+        let second = match lead {
+            0xe0 => [0xa0, 0xbf],
+            0xed => [0x80, 0x9f],
+            0xf0 => [0x90, 0xbf],
+            0xf4 => [0x80, 0x8f],
+            _ => [0x80, 0xbf],
+        };
+        let count = match lead {
+            ..0xe0 => 2,
+            0xe0..0xf0 => 3,
+            _ => 4,
+        };
+        let ends = [0, 1].map(|end| {
+            let rest = (self.length..count)
+                .map(|at| if at == 1 { second[end] } else { [0x80, 0xbf][end] });
+            let bytes: Vec<u8> = self.bytes().iter().copied().chain(rest).collect();
+            str::from_utf8(&bytes).ok()?.chars().next().map(u32::from)
+        });
+        Some([ends[0]?, ends[1]?])
+    }
 }
 
 /// The characters of a token; `None` if it is not UTF-8.
@@ -90,18 +123,6 @@ impl TokenTexts {
         }
         sorted.sort_unstable();
         Self { sorted, broken }
-    }
-}
-
-impl Ord for Partial {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        (self.bits, self.missing).cmp(&(other.bits, other.missing))
-    }
-}
-
-impl PartialOrd for Partial {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
     }
 }
 
@@ -389,24 +410,8 @@ impl Gbnf {
     }
 
     /// Whether an incomplete character can be completed so that it is allowed at one of these positions.
-    fn can_continue(&self, positions: &[Stack], Partial { bits, missing }: Partial) -> bool {
-        // Characters of seven bits are never encoded in two bytes.
-        if missing == 1 && bits < 2 {
-            return false;
-        }
-        let mut low = bits << (6 * missing);
-        let high = (low | ((1 << (6 * missing)) - 1)).min(u32::from(char::MAX));
-        let are_no_characters = SURROGATES.contains(&low) && SURROGATES.contains(&high);
-        if low > high || are_no_characters {
-            return false;
-        }
-        if low == 0 {
-            low = match missing {
-                2 => 1 << 11,
-                3 => 1 << 16,
-                _ => 0,
-            };
-        }
+    fn can_continue(&self, positions: &[Stack], partial: Partial) -> bool {
+        let Some([low, high]) = partial.characters() else { return true };
         positions.iter().filter(|&&stack| stack != EMPTY_STACK).any(|&stack| {
             let (_, at) = self.stacks.entries[stack as usize];
             let overlaps = |first: u32, last: u32| first <= high && low <= last;
@@ -455,7 +460,7 @@ impl Gbnf {
                 return Ok(false);
             }
         }
-        Ok(partial.missing == 0 || self.can_continue(&positions, partial))
+        Ok(self.can_continue(&positions, partial))
     }
 
     /// Runs a lookahead, and removes the stacks that it added.
@@ -488,7 +493,7 @@ impl Gbnf {
     fn all_allowed(&mut self) -> Result<Vec<bool>> {
         let mut allowed = vec![false; self.vocab.len()];
         let texts = Arc::clone(&self.texts);
-        if self.partial.missing > 0 {
+        if self.partial != Partial::default() {
             // Within a character, only tokens that are not text by themselves may follow.
             for (piece, token) in &texts.broken {
                 allowed[*token as usize] = self.allows_piece(*token, piece)?;
@@ -513,10 +518,9 @@ impl Gbnf {
             }
             let last = &positions[positions.len() - 1];
             let is_whole = path.len() == text.len() && !last.is_empty();
-            allowed[*token as usize] = is_whole
-                && text.first() != Some(&0)
-                && (partial.missing == 0 || self.can_continue(last, *partial))
-                || self.is_token_allowed(*token);
+            allowed[*token as usize] =
+                is_whole && text.first() != Some(&0) && self.can_continue(last, *partial)
+                    || self.is_token_allowed(*token);
         }
         for (_, token) in &texts.broken {
             allowed[*token as usize] = self.is_token_allowed(*token);
@@ -580,40 +584,17 @@ struct Positions {
     seen: HashSet<Stack>,
 }
 
-/// Decodes UTF-8 that may start and end within a character, as leniently as the engine. `None` if it is invalid.
+/// Decodes UTF-8 that may start and end within a character. `None` if it is invalid.
 fn characters(piece: &[u8], begun: Partial) -> Text {
-    let Partial { mut bits, mut missing } = begun;
-    let mut text = Vec::with_capacity(piece.len());
-    let mut bytes = piece.iter().copied();
-    while missing > 0 {
-        let Some(byte) = bytes.next() else { break };
-        if byte >> 6 != 0b10 {
-            return None;
-        }
-        bits = (bits << 6) | u32::from(byte & 0x3f);
-        missing -= 1;
-        if missing == 0 {
-            text.push(bits);
-        }
-    }
-    while let Some(byte) = bytes.next() {
-        (bits, missing) = match byte {
-            0..=0x7f => (u32::from(byte), 0),
-            0x80..=0xbf => return None,
-            0xc0..=0xdf => (u32::from(byte & 0x1f), 1),
-            0xe0..=0xef => (u32::from(byte & 0x0f), 2),
-            0xf0..=0xff => (u32::from(byte & 0x07), 3),
-        };
-        while missing > 0 {
-            let Some(byte) = bytes.next() else { break };
-            bits = (bits << 6) | u32::from(byte & 0x3f);
-            missing -= 1;
-        }
-        if missing == 0 {
-            text.push(bits);
-        }
-    }
-    Some((text.into(), Partial { bits: if missing > 0 { bits } else { 0 }, missing }))
+    let bytes = [begun.bytes(), piece].concat();
+    let whole = match str::from_utf8(&bytes) {
+        Ok(text) => text.len(),
+        Err(error) if error.error_len().is_none() => error.valid_up_to(),
+        Err(_) => return None,
+    };
+    let (text, rest) = bytes.split_at(whole);
+    let text = str::from_utf8(text).ok()?;
+    Some((text.chars().map(u32::from).collect(), Partial::new(rest)))
 }
 
 fn unusable(what: &str) -> Error {
@@ -640,7 +621,34 @@ mod tests {
             assert_eq!(all, text.chars().map(u32::from).collect::<Vec<_>>(), "cut at {end}");
             assert_eq!(last, Partial::default());
         }
-        assert_eq!(characters(b"\x80", Partial::default()), None);
-        assert_eq!(characters(b"a", Partial { bits: 1, missing: 1 }), None);
+        for invalid in [
+            &b"\x80"[..],
+            b"\xc0\xaf",
+            b"\xe0\x80",
+            b"\xed\xa0",
+            b"\xf0\x80",
+            b"\xf4\x90",
+            b"\xf8",
+            b"\xf0a",
+        ] {
+            assert_eq!(characters(invalid, Partial::default()), None, "{invalid:x?}");
+        }
+        assert_eq!(characters(b"a", Partial::new(b"\xc3")), None);
+    }
+
+    #[test]
+    fn begun_characters_have_a_range() {
+        for (begun, range) in [
+            (&b"\xc3"[..], [0xc0, 0xff]),
+            (b"\xe0", [0x800, 0xfff]),
+            (b"\xed", [0xd000, 0xd7ff]),
+            (b"\xe6\xbc", [0x6f00, 0x6f3f]),
+            (b"\xf0", [0x10000, 0x3ffff]),
+            (b"\xf4", [0x10_0000, 0x10_ffff]),
+            (b"\xf0\x9f\x98", [0x1f600, 0x1f63f]),
+        ] {
+            assert_eq!(Partial::new(begun).characters(), Some(range), "{begun:x?}");
+        }
+        assert_eq!(Partial::default().characters(), None);
     }
 }
