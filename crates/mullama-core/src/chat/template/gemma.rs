@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 
 use super::lark::{Lark, SPACE};
 use crate::Result;
-use crate::sampling::{ANY_TEXT, Schema, Texts, escaped, quoted, unusable};
+use crate::sampling::{ANY_TEXT, Schema, Texts, escaped, quoted, types, unusable};
 
 /// The quote before and after a text.
 const TEXT_DELIMITER: &str = "<|\"|>";
@@ -74,22 +74,24 @@ impl Writer<'_> {
             return Err(unsupported_keyword(keyword, place));
         }
         let one_of = |rules: Vec<String>| format!("({})", rules.join(" | "));
-        if let Some(value) = schema.get("const") {
-            return Ok(self.literal(value));
-        }
-        if let Some(Value::Array(values)) = schema.get("enum") {
-            return Ok(one_of(values.iter().map(|value| self.literal(value)).collect()));
+        if let Some(values) = listed_values(schema, place)? {
+            return Ok(one_of(values.into_iter().map(|value| self.literal(value)).collect()));
         }
         for keyword in ["anyOf", "oneOf"] {
             if let Some(Value::Array(choices)) = schema.get(keyword) {
-                if schema
-                    .keys()
-                    .any(|other| other != keyword && Schema::is_keyword(other) && other != "type")
-                {
+                let choices: Vec<_> =
+                    (0..choices.len()).map(|at| format!("{place}/{keyword}/{at}")).collect();
+                let is_applied = |other: &str| match other {
+                    // Each choice is written without the keywords around it.
+                    "type" => {
+                        choices.iter().all(|it| is_narrower(self.schema.resolved(it).1, schema))
+                    }
+                    other => other == keyword || !Schema::is_keyword(other),
+                };
+                if !schema.keys().all(|other| is_applied(other)) {
                     return Err(unsupported_keyword(keyword, place));
                 }
-                let rules =
-                    (0..choices.len()).map(|at| self.value(&format!("{place}/{keyword}/{at}")));
+                let rules = choices.iter().map(|choice| self.value(choice));
                 return Ok(one_of(rules.collect::<Result<_>>()?));
             }
         }
@@ -179,6 +181,9 @@ impl Writer<'_> {
             if name.contains([':', '}']) {
                 return Err(unusable(&format!("the name `{name}` at #{place} cannot be written")));
             }
+            if properties[name] == false && !required.contains(name) {
+                continue;
+            }
             let value = self.value(&format!("{place}/properties/{}", escaped(name)))?;
             let name_end = self.lark.terminal(&format!("{} {SPACE}", quoted(&format!("{name}:"))));
             let field = self.lark.rule(&format!("{name_end} {value}"));
@@ -225,6 +230,61 @@ impl Writer<'_> {
     fn literal(&mut self, value: &Value) -> String {
         let text = written(value);
         self.lark.terminal(&quoted(&text))
+    }
+}
+
+/// The values that a schema enumerates, of the types that it allows.
+fn listed_values<'a>(
+    schema: &'a Map<String, Value>,
+    place: &str,
+) -> Result<Option<Vec<&'a Value>>> {
+    let listed = schema.get("enum").and_then(Value::as_array);
+    let mut values: Vec<&Value> = match (schema.get("const"), listed) {
+        (None, None) => return Ok(None),
+        (Some(value), None) => vec![value],
+        (None, Some(values)) => values.iter().collect(),
+        (Some(value), Some(values)) => values.iter().filter(|it| *it == value).collect(),
+    };
+    let applied = ["const", "enum", "type"];
+    if let Some(other) =
+        schema.keys().find(|it| Schema::is_keyword(it) && !applied.contains(&it.as_str()))
+    {
+        return Err(unsupported_keyword(other, place));
+    }
+    let types = types(schema);
+    values.retain(|value| {
+        types.as_ref().is_none_or(|types| types.iter().any(|it| is_of_type(value, it)))
+    });
+    if values.is_empty() {
+        return Err(unusable(&format!("no value matches the schema at #{place}")));
+    }
+    Ok(Some(values))
+}
+
+fn is_of_type(value: &Value, name: &str) -> bool {
+    match value {
+        Value::Null => name == "null",
+        Value::Bool(_) => name == "boolean",
+        Value::Number(number) => {
+            let is_whole = || number.as_f64().is_some_and(|number| number.fract() == 0.0);
+            name == "number" || name == "integer" && is_whole()
+        }
+        Value::String(_) => name == "string",
+        Value::Array(_) => name == "array",
+        Value::Object(_) => name == "object",
+    }
+}
+
+/// Whether a choice names types, and only those of the schema around it.
+fn is_narrower(choice: &Value, around: &Map<String, Value>) -> bool {
+    let (inner, outer) = (choice.as_object().and_then(types), types(around));
+    let is_among = |name: &&str, outer: &[&str]| {
+        outer.contains(name) || *name == "integer" && outer.contains(&"number")
+    };
+    match (inner, outer) {
+        (_, None) => true,
+        (None, Some(_)) => false,
+        (Some(inner), Some(outer)) => inner.iter().all(|name| is_among(name, &outer)),
     }
 }
 

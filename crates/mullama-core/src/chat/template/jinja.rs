@@ -15,7 +15,7 @@ use mullama_sys::shim::Renderer;
 use serde::Serialize;
 
 use super::bounds::{FUEL, RenderBounds, invalid};
-use super::{operators, source, walk};
+use super::{operators, python, source, walk};
 
 /// Maximum depth of nested calls.
 const MAX_CALLS: usize = 200;
@@ -169,6 +169,7 @@ fn environment() -> Environment<'static> {
     environment.set_auto_escape_callback(|_| minijinja::AutoEscape::None);
     environment.set_unknown_method_callback(call_method);
     walk::guard(&mut environment);
+    python::extend(&mut environment);
     environment.add_filter("tojson", to_json);
     environment.add_filter(source::NESTING_FILTER, check_nesting);
     environment.add_filter(source::BOUNDS_FILTER, check_bounds);
@@ -209,6 +210,9 @@ fn call_method(
     if method == "format" && value.as_str().is_some_and(has_wide_fields) {
         let problem = format!("a text would be padded to more than {MAX_WIDTH} characters");
         return Err(invalid(problem));
+    }
+    if let Some(result) = python::call_method(value, method, arguments)? {
+        return Ok(result);
     }
     minijinja_contrib::pycompat::unknown_method_callback(state, value, method, arguments)
 }

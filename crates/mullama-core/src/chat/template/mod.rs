@@ -8,6 +8,7 @@ mod jinja;
 mod lark;
 mod marks;
 mod operators;
+mod python;
 mod source;
 mod templates;
 mod walk;
@@ -341,8 +342,10 @@ fn apply(
     marks: Option<&Marks>,
     cancel: &CancelToken,
 ) -> Result<(AppliedTemplate, ChatParser)> {
-    let (applied, parser) =
-        templates.apply(request, tools, marks, cancel).map_err(|reason| template_error(&reason))?;
+    let (applied, parser) = templates.apply(request, tools, marks, cancel).map_err(|reason| {
+        let written = marks.map(|marks| marks.resolve(&reason).text);
+        template_error(&written.unwrap_or(reason))
+    })?;
     let applied =
         serde_json::from_str(&applied).map_err(|error| template_error(&error.to_string()))?;
     Ok((applied, parser))

@@ -122,7 +122,7 @@ pub(super) fn guard(environment: &mut Environment<'static>) {
     environment.remove_global("debug");
 }
 
-/// Checks the values that a method walks: its arguments, and the value itself for `list.count`.
+/// Checks the values that a method walks: its arguments, and the value itself if it is searched.
 pub(super) fn check_method(
     state: &State,
     value: &Value,
@@ -131,7 +131,10 @@ pub(super) fn check_method(
 ) -> Result<(), Error> {
     let text = value.as_str().unwrap_or_default();
     check(state, arguments, |size| cost_of_method(method, text, size))?;
-    if method == "count" { check(state, std::slice::from_ref(value), |size| size) } else { Ok(()) }
+    if matches!(method, "count" | "index") {
+        check(state, std::slice::from_ref(value), |size| size)?;
+    }
+    Ok(())
 }
 
 fn cost_of_method(method: &str, text: &str, size: usize) -> usize {

@@ -1,0 +1,273 @@
+//! What chat templates may use of Jinja2 and of Python's strings and lists, in addition to minijinja and its crate of
+//! Python methods.
+
+use minijinja::value::{Kwargs, Value, ValueKind, from_args};
+use minijinja::{Environment, Error, ErrorKind, filters};
+
+use super::bounds::invalid;
+
+/// Maximum width that a text is padded to.
+const MAX_WIDTH: usize = 10_000;
+
+/// Adds filters, and the variables that `transformers` always defines.
+pub(super) fn extend(environment: &mut Environment<'static>) {
+    for name in ["tools", "documents"] {
+        environment.add_global(name, Value::from(()));
+    }
+    for name in ["length", "count"] {
+        environment.add_filter(name, length);
+    }
+    for name in ["default", "d"] {
+        environment.add_filter(name, default);
+    }
+    environment.add_filter("int", int);
+    environment.add_filter("wordcount", |text: &str| text.split_whitespace().count());
+}
+
+/// Number of items or characters. Templates count tools without asking whether there are any.
+fn length(value: &Value) -> Result<usize, Error> {
+    if value.is_none() { Ok(0) } else { filters::length(value) }
+}
+
+/// A value, or another one if it is undefined; with `boolean`, also if it is false.
+#[allow(clippy::needless_pass_by_value, reason = "the shape of a filter")]
+fn default(
+    value: Value,
+    other: Option<Value>,
+    boolean: Option<bool>,
+    options: Kwargs,
+) -> Result<Value, Error> {
+    let other = other.or(options.get("default_value")?).unwrap_or_else(|| "".into());
+    let boolean = boolean.or(options.get("boolean")?).unwrap_or_default();
+    options.assert_all_used()?;
+    let is_replaced = value.is_undefined() || boolean && !value.is_true();
+    Ok(if is_replaced { other } else { value })
+}
+
+/// An integer, or a default, 0, if the value is none.
+#[allow(clippy::needless_pass_by_value, reason = "the shape of a filter")]
+fn int(
+    value: Value,
+    default: Option<Value>,
+    base: Option<u32>,
+    options: Kwargs,
+) -> Result<Value, Error> {
+    let default = default.or(options.get("default")?).unwrap_or_else(|| 0.into());
+    let base = base.or(options.get("base")?).unwrap_or(10);
+    options.assert_all_used()?;
+    if !(2..=36).contains(&base) {
+        return Err(invalid(format!("there are no integers of base {base}")));
+    }
+    let read = |text: &str| {
+        let text = text.trim();
+        let whole = i64::from_str_radix(text, base).ok().map(Value::from);
+        let number = || text.parse::<f64>().ok().filter(|number| number.is_finite());
+        whole.or_else(|| number().map(|number| Value::from(number as i64)))
+    };
+    Ok(match value.kind() {
+        ValueKind::Number if value.is_integer() => value,
+        ValueKind::Number => Value::from(f64::try_from(value)? as i64),
+        ValueKind::Bool => Value::from(i64::from(value.is_true())),
+        ValueKind::String => read(value.as_str().unwrap_or_default()).unwrap_or(default),
+        _ => default,
+    })
+}
+
+/// Calls a method of a string or a list; `None` if there is no such method here.
+pub(super) fn call_method(
+    value: &Value,
+    method: &str,
+    arguments: &[Value],
+) -> Result<Option<Value>, Error> {
+    match (value.as_str(), value.kind()) {
+        (Some(text), _) => method_of_text(text, method, arguments),
+        (None, ValueKind::Seq | ValueKind::Map) if method == "copy" => {
+            from_args::<()>(arguments)?;
+            Ok(Some(value.clone()))
+        }
+        (None, ValueKind::Seq) if method == "index" => {
+            let (sought,): (&Value,) = from_args(arguments)?;
+            let at = value.try_iter()?.position(|item| item == *sought);
+            at.map(|at| Some(at.into())).ok_or_else(|| invalid("the value is not in the list"))
+        }
+        _ => Ok(None),
+    }
+}
+
+fn method_of_text(text: &str, method: &str, arguments: &[Value]) -> Result<Option<Value>, Error> {
+    Ok(Some(match method {
+        "removeprefix" => {
+            let (prefix,): (&str,) = from_args(arguments)?;
+            text.strip_prefix(prefix).unwrap_or(text).into()
+        }
+        "removesuffix" => {
+            let (suffix,): (&str,) = from_args(arguments)?;
+            text.strip_suffix(suffix).unwrap_or(text).into()
+        }
+        "partition" | "rpartition" => {
+            let (separator,): (&str,) = from_args(arguments)?;
+            if separator.is_empty() {
+                return Err(invalid("the separator is empty"));
+            }
+            let is_first = method == "partition";
+            let found =
+                if is_first { text.split_once(separator) } else { text.rsplit_once(separator) };
+            texts(match found {
+                Some((before, after)) => [before, separator, after],
+                None if is_first => [text, "", ""],
+                None => ["", "", text],
+            })
+        }
+        "rsplit" => {
+            let (separator, most): (Option<&str>, Option<i64>) = from_args(arguments)?;
+            let most = most.and_then(|most| usize::try_from(most).ok());
+            let parts: Vec<&str> = match (separator, most) {
+                (Some(""), _) => return Err(invalid("the separator is empty")),
+                (Some(separator), Some(most)) => text.rsplitn(most + 1, separator).collect(),
+                (Some(separator), None) => text.rsplit(separator).collect(),
+                (None, most) => words_from_the_end(text, most.unwrap_or(usize::MAX)),
+            };
+            texts(parts.into_iter().rev())
+        }
+        "index" | "rindex" => {
+            let (sought,): (&str,) = from_args(arguments)?;
+            let at = if method == "index" { text.find(sought) } else { text.rfind(sought) };
+            let at = at.ok_or_else(|| invalid(format!("`{sought}` is not in the text")))?;
+            text[..at].chars().count().into()
+        }
+        "zfill" => {
+            let (width,): (usize,) = from_args(arguments)?;
+            let (sign, digits) = text.split_at(usize::from(text.starts_with(['+', '-'])));
+            format!("{sign}{}{digits}", padding(text, width, "0")?).into()
+        }
+        "ljust" | "rjust" | "center" => {
+            let (width, fill): (usize, Option<&str>) = from_args(arguments)?;
+            let fill = fill.unwrap_or(" ");
+            let padding = padding(text, width, fill)?;
+            let count = padding.chars().count();
+            let before = match method {
+                "ljust" => 0,
+                "rjust" => count,
+                // Python puts the odd character on the left if the width is odd.
+                _ => count / 2 + (count & width & 1),
+            };
+            format!("{}{text}{}", fill.repeat(before), fill.repeat(count - before)).into()
+        }
+        "swapcase" => {
+            from_args::<()>(arguments)?;
+            let swapped = text.chars().flat_map(|character| {
+                let is_upper = character.is_uppercase();
+                let (lower, upper) = (character.to_lowercase(), character.to_uppercase());
+                let lower = lower.take(if is_upper { usize::MAX } else { 0 });
+                lower.chain(upper.take(if is_upper { 0 } else { usize::MAX }))
+            });
+            swapped.collect::<String>().into()
+        }
+        "casefold" => {
+            from_args::<()>(arguments)?;
+            text.to_lowercase().into()
+        }
+        _ => return Ok(None),
+    }))
+}
+
+/// A list of texts.
+fn texts<'a>(parts: impl IntoIterator<Item = &'a str>) -> Value {
+    parts.into_iter().map(Value::from).collect()
+}
+
+/// The last words of a text, from the end, and what is before them.
+fn words_from_the_end(text: &str, most: usize) -> Vec<&str> {
+    let (mut words, mut rest) = (Vec::new(), text.trim_end());
+    while !rest.is_empty() {
+        let start = rest.rfind(char::is_whitespace).filter(|_| words.len() < most);
+        let Some(start) = start else {
+            words.push(rest);
+            break;
+        };
+        let word = rest[start..].trim_start();
+        words.push(word);
+        rest = rest[..start].trim_end();
+    }
+    words
+}
+
+fn padding(text: &str, width: usize, fill: &str) -> Result<String, Error> {
+    if width > MAX_WIDTH {
+        let problem = format!("a text would be padded to more than {MAX_WIDTH} characters");
+        return Err(invalid(problem));
+    }
+    if fill.chars().count() != 1 {
+        let problem = "a text is padded with one character";
+        return Err(Error::new(ErrorKind::InvalidOperation, problem));
+    }
+    Ok(fill.repeat(width.saturating_sub(text.chars().count())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::jinja::Jinja;
+
+    #[test]
+    fn filters_and_methods_are_those_of_jinja2_and_python() {
+        let mut wrong = Vec::new();
+        for (source, expected) in [
+            ("{{ tools is none }} {{ tools is defined }} {{ tools|length }}", "True True 0"),
+            ("{% for tool in tools or [] %}x{% endfor %}{{ documents|count }}", "0"),
+            ("{{ [1, 2]|length }}{{ undefined_name|length }}{{ 'äb'|length }}", "202"),
+            (
+                "{{ a|default('b') }}{{ ''|d('c', boolean=true) }}{{ a|default(default_value=1) }}",
+                "bc1",
+            ),
+            ("{{ ''|default('c', true) }}{{ 0|default(7) }}", "c0"),
+            (
+                "{{ ' 12 '|int }} {{ '12abc'|int }} {{ 'x'|int(5) }} {{ 'x'|int(default=6) }}",
+                "12 0 5 6",
+            ),
+            (
+                "{{ '3.9'|int }} {{ -2.5|int }} {{ true|int }} {{ none|int }} {{ 'ff'|int(base=16) }}",
+                "3 -2 1 0 255",
+            ),
+            ("{{ 'a  b c'|wordcount }}", "3"),
+            (
+                "{{ 'a-b-c'.rsplit('-', 1) }} {{ 'a-b-c'.rsplit('-') }}",
+                "['a-b', 'c'] ['a', 'b', 'c']",
+            ),
+            (
+                "{{ ' a  b c '.rsplit(none, 1) }} {{ ' a b '.rsplit() }}",
+                "[' a  b', 'c'] ['a', 'b']",
+            ),
+            ("{{ 'a=b=c'.partition('=') }}", "['a', '=', 'b=c']"),
+            (
+                "{{ 'a=b=c'.rpartition('=') }} {{ 'a'.rpartition('=') }}",
+                "['a=b', '=', 'c'] ['', '', 'a']",
+            ),
+            ("{{ 'abc'.removeprefix('a') }} {{ 'abc'.removesuffix('x') }}", "bc abc"),
+            ("{{ 'äbc'.index('c') }} {{ 'abcb'.rindex('b') }} {{ [3, 4].index(4) }}", "2 3 1"),
+            ("{{ '7'.zfill(3) }} {{ '-7'.zfill(4) }}", "007 -007"),
+            (
+                "[{{ 'a'.ljust(3) }}][{{ 'a'.rjust(3, '.') }}][{{ 'ab'.center(5, '*') }}]",
+                "[a  ][..a][**ab*]",
+            ),
+            ("{{ 'aB'.swapcase() }} {{ 'AB'.casefold() }} {{ [1].copy() }}", "Ab ab [1]"),
+        ] {
+            let rendered = Jinja::new(source).unwrap().render_with(serde_json::json!({}));
+            if rendered.as_deref() != Ok(expected) {
+                wrong.push((source, rendered));
+            }
+        }
+        assert_eq!(wrong, []);
+        for (source, problem) in [
+            ("\n{{ 'a'.ljust(1000000000) }}", "line 2: a text would be padded"),
+            ("{{ 'a'.center(5, 'ab') }}", "one character"),
+            ("{{ 'a'.index('b') }}", "`b` is not in the text"),
+            ("{{ 'a'.partition('') }}", "separator is empty"),
+            ("{{ 'a'|int(base=1) }}", "base 1"),
+            ("{{ 'a'|default(x=1) }}", "x"),
+        ] {
+            let failure = Jinja::new(source).unwrap().render_with(serde_json::json!({}));
+            let failure = failure.expect_err(source);
+            assert!(failure.contains(problem), "{source}: {failure}");
+        }
+    }
+}
