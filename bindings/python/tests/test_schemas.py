@@ -1,5 +1,6 @@
 """Answers with a JSON schema are valid according to an independent validator."""
 
+import datetime
 import functools
 import json
 import os
@@ -11,6 +12,21 @@ from jsonschema import Draft202012Validator, FormatChecker
 from mullama import InvalidArgumentError, InvalidGrammarError, Model
 
 QUESTION = "What is the capital of France?"
+
+FORMATS = FormatChecker()
+
+
+@FORMATS.checks("time", raises=ValueError)
+def is_time(text):
+    """The validator's own check is that of an old draft."""
+    return datetime.time.fromisoformat(text.upper()).tzinfo is not None
+
+
+@FORMATS.checks("date", raises=ValueError)
+def is_date(text):
+    """RFC 3339 allows the year 0000, Python does not: the calendar repeats after 400 years."""
+    year, month, day = map(int, text.split("-"))
+    return bool(datetime.date(year % 400 + 400, month, day))
 
 
 def an_object(**properties):
@@ -103,6 +119,60 @@ SCHEMAS = {
         "required": ["job"],
     },
     "a list of texts": {"type": "array", "items": PERSON, "maxItems": 2},
+    "values of one type": {"type": ["boolean", "null"], "enum": [1, True, None, "a", -0.5]},
+    "values within bounds": {"type": "integer", "enum": [1, 2, 3], "minimum": 2},
+    "choices of one type": {"type": "integer", "anyOf": [{"const": 1}, {"const": "a"}]},
+    "no requirements": {
+        "$schema": "https://json-schema.org/draft-07/schema",
+        "type": "array",
+        "items": {"type": "boolean", "not": False},
+        "maxItems": 2,
+        "uniqueItems": False,
+        "then": False,
+    },
+    "a property that must not be": {
+        "type": "object",
+        "properties": {"a": {"not": {}}, "b": {"type": "boolean"}},
+        "required": ["b"],
+    },
+    "properties that need others": {
+        "type": "object",
+        "properties": {name: {"type": "boolean"} for name in "abc"},
+        "additionalProperties": False,
+        "dependentRequired": {"a": ["b"], "b": ["c"]},
+    },
+    "names of a pattern": {
+        "type": "object",
+        "propertyNames": {"pattern": "^[a-z]{2}$"},
+        "additionalProperties": {"type": "boolean"},
+        "maxProperties": 2,
+    },
+    "names of a list": {
+        "type": "object",
+        "propertyNames": {"enum": ["x", "y"]},
+        "additionalProperties": {"type": "boolean"},
+    },
+    "all of the properties": {
+        "type": "object",
+        "properties": {"a": {"type": "boolean"}, "b": {"type": "null"}},
+        "minProperties": 2,
+        "unevaluatedProperties": False,
+    },
+    "a reference with brackets": {
+        "$ref": "#/$defs/Page[int]",
+        "$defs": {"Page[int]": an_object(items=SOME_INTEGERS)},
+    },
+    "numbers to the last digit": an_object(
+        a={"const": 0.9524673882682695}, b={"const": 207593.10539663534}
+    ),
+    "a time": an_object(t={"type": "string", "format": "time"}),
+    "a date and a pattern": an_object(
+        d={"type": "string", "format": "date", "pattern": "^2023-02-(28|29)$"}
+    ),
+    "no quotes and backslashes": an_object(
+        name={"type": "string", "pattern": r"""^[^\\/:*?"<>|]{1,8}$"""},
+        control={"type": "string", "pattern": r"^[\x00-\x1f]$"},
+    ),
 }
 
 
@@ -123,7 +193,7 @@ def test_answers_follow_the_schema(demo, name):
 
 
 def assert_answers_follow(model, schema, max_tokens, read=json.loads):
-    validator = Draft202012Validator(schema, format_checker=FormatChecker())
+    validator = Draft202012Validator(schema, format_checker=FORMATS)
     whole = 0
     for seed in range(12):
         answer = model.generate(
@@ -162,7 +232,9 @@ def assert_answers_follow(model, schema, max_tokens, read=json.loads):
         (an_object(a={"multipleOf": -2}), "#/properties/a: `multipleOf`"),
         (an_object(a={"type": "text"}), "#/properties/a: `type`"),
         (an_object(a=an_object(b={"pattern": "a{5,2}"})), "#/properties/a/properties/b: "),
-        ({"items": {"anyOf": [{}, {"not": {}}]}}, "#/items/anyOf/1: "),
+        ({"items": {"anyOf": [{}, {"not": {"type": "null"}}]}}, "#/items/anyOf/1: "),
+        ({"items": {"multipleOf": 0.07}}, "#/items: `multipleOf` 0.07"),
+        ({"$ref": "http://example.org/x"}, "leads out of the schema, to http://example.org/x"),
         ({"$ref": "#/$defs/x", "$defs": {"x": an_object(a={"uniqueItems": True})}}, "#/$defs/x"),
         (an_object(a={"type": "array", "minItems": 5, "maxItems": 2}), "#/properties/a: "),
         ({"type": "array", "items": {"$ref": "#"}, "minItems": 1}, "#: no text matches it"),
@@ -179,13 +251,16 @@ def test_what_cannot_be_followed_is_refused_by_name(demo, schema, said):
     assert str(answered.value) == str(generated.value)
 
 
-@pytest.mark.parametrize("pattern", ["^[^,]{1,3}$", r"^\\$", r"^\\{2}$", '^"?$'])
-def test_a_bias_does_not_break_a_text_open(demo, pattern):
-    (quote,) = demo.tokenize('"', add_special=False)[-1:]
+@pytest.mark.parametrize(
+    "pattern", ["^[^,]{1,3}$", r"^\\$", r"^\\{2}$", '^"?$', r"^[^\\]{2}$", '^[^"]{2}$']
+)
+@pytest.mark.parametrize("character", ['"', "\\"])
+def test_a_bias_does_not_break_a_text_open(demo, pattern, character):
+    (biased,) = demo.tokenize(character, add_special=False)[-1:]
     schema = an_object(s={"type": "string", "pattern": pattern})
     for seed in range(8):
         answer = demo.generate(
-            QUESTION, json_schema=schema, logit_bias={quote: 30}, seed=seed, max_tokens=80
+            QUESTION, json_schema=schema, logit_bias={biased: 30}, seed=seed, max_tokens=80
         )
         assert answer.finish_reason == "stop"
         Draft202012Validator(schema).validate(json.loads(answer.text))

@@ -37,7 +37,7 @@ pub(super) fn parts<'a>(schema: &'a Value, place: &str, root: &'a Value) -> Vec<
         if !seen.insert(std::ptr::from_ref(keywords)) {
             continue;
         }
-        left.extend(target(keywords, root).map(|(place, schema)| (place.to_owned(), schema)));
+        left.extend(target(keywords, root).map(|(place, schema)| (place.into_owned(), schema)));
         let part = Part { place, schema, keywords };
         let all = part.list("allOf").enumerate();
         left.extend(all.map(|(index, schema)| (format!("{}/allOf/{index}", part.place), schema)));

@@ -59,7 +59,7 @@ fn cycle(root: &Value, is_endless: &impl Fn(&Value) -> bool) -> String {
     let mut seen = HashSet::new();
     while seen.insert(std::ptr::from_ref(schema)) {
         let referred = schema.as_object().and_then(|keywords| target(keywords, root));
-        let referred = referred.map(|(place, schema)| (place.to_owned(), schema));
+        let referred = referred.map(|(place, schema)| (place.into_owned(), schema));
         let parts = children(schema, &place).into_iter().map(|part| (part.place, part.schema));
         let Some(next) = referred.into_iter().chain(parts).find(|(_, part)| is_endless(part))
         else {

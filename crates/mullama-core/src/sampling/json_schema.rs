@@ -9,7 +9,7 @@ use llguidance::panic_utils::catch_unwind;
 use serde_json::{Map, Value, json};
 
 use super::refusal::{single_line, unusable};
-use super::schema::{MAX_DEPTH, MAX_REFERENCES, is_too_deep, simplified};
+use super::schema::{MAX_DEPTH, MAX_REFERENCES, is_too_deep, simplified, types};
 use super::subschemas::{children, children_mut, escaped, target, visit};
 use super::text_schema::{Texts, texts_of};
 use super::{combined, endless, keywords};
@@ -83,6 +83,9 @@ const SHAPES: [&str; 13] = [
     "type",
 ];
 
+/// Types of values without a structure, apart from texts.
+const SIMPLE_TYPES: [&str; 4] = ["boolean", "integer", "null", "number"];
+
 /// A schema that can be enforced.
 #[derive(Debug, Clone)]
 pub(crate) struct Schema {
@@ -128,7 +131,8 @@ impl Schema {
         match schema.compile("") {
             Ok(()) => Ok(schema),
             Err(Refusal { reason, cause }) => {
-                Err(format!("#{}: {}", schema.refused_place(&cause), single_line(&reason)))
+                let place = schema.refused_place(&cause);
+                Err(format!("#{place}: {}", single_line(&plain(&reason))))
             }
         }
     }
@@ -215,15 +219,10 @@ impl Schema {
         for _ in 0..MAX_REFERENCES {
             let Some(Value::Object(schema)) = self.root.pointer(&place) else { break };
             let is_alone = schema.keys().all(|name| name == "$ref" || !Self::is_keyword(name));
-            let reference = schema.get("$ref").and_then(Value::as_str);
-            let Some(target) = reference.and_then(|it| it.strip_prefix('#')).filter(|_| is_alone)
-            else {
+            let Some((referred, _)) = target(schema, &self.root).filter(|_| is_alone) else {
                 break;
             };
-            if self.root.pointer(target).is_none() {
-                break;
-            }
-            target.clone_into(&mut place);
+            referred.trim_start_matches('#').clone_into(&mut place);
         }
         let schema = self.root.pointer(&place).unwrap_or(&Value::Null);
         (place, schema)
@@ -280,15 +279,34 @@ impl Schema {
     }
 }
 
+/// A reason of llguidance in terms of the schema, where its own words are those of its inside.
+fn plain(reason: &str) -> String {
+    let part_after = |start: &str| {
+        let (part, _) = reason.split_once(start)?.1.split_once('\'')?;
+        Some(part)
+    };
+    if reason.contains("Default retriever does not fetch resources") {
+        let document = part_after("Resource '").unwrap_or("another document");
+        return format!("`$ref` leads out of the schema, to {document}");
+    }
+    if reason.contains("Unable to determine if regex is empty") {
+        return "its patterns and lengths are too many to find out whether a text matches all of them"
+            .to_owned();
+    }
+    if reason.contains("coerce_one_of") {
+        return "`oneOf` cannot be enforced, because a value might match more than one of its schemas"
+            .to_owned();
+    }
+    reason.to_owned()
+}
+
 /// The structure that a schema requires, without limits on values. A schema that is a single reference is replaced by
 /// its target.
 pub(crate) fn shape_of(schema: &Value) -> Value {
     let mut schema = schema.clone();
     for _ in 0..MAX_REFERENCES {
-        let reference = schema["$ref"].as_str().and_then(|it| it.strip_prefix('#'));
-        let Some(Value::Object(target)) = reference.and_then(|at| schema.pointer(at)) else {
-            break;
-        };
+        let Some(keywords) = schema.as_object() else { break };
+        let Some((_, Value::Object(target))) = target(keywords, &schema) else { break };
         let mut target = target.clone();
         for name in ["$defs", "definitions"] {
             if let Some(definitions) = schema.get(name) {
@@ -314,6 +332,10 @@ fn shape(schema: &mut Value, root_type: Option<&Value>) {
         return;
     }
     object.retain(|name, _| SHAPES.contains(&name.as_str()));
+    // Other keywords may list texts, which a value of these types cannot be.
+    if types(object).is_some_and(|types| types.iter().all(|it| SIMPLE_TYPES.contains(it))) {
+        object.retain(|name, _| ["type", "$defs", "definitions"].contains(&name.as_str()));
+    }
     // A list of items, of older drafts, is not enforced by position there.
     if let Some(items) = object.get_mut("items").filter(|items| items.is_array()) {
         *items = json!({});
@@ -428,6 +450,14 @@ mod tests {
             (json!({"properties": {"a": {"type": "array", "uniqueItems": true}}}), "uniqueItems"),
             (json!({"not": {"type": "string"}}), "not"),
             (json!({"properties": {"a": {"$ref": "#/nowhere"}}}), "nowhere"),
+            (
+                json!({"items": {"$ref": "http://example.org/x"}}),
+                "out of the schema, to http://example.org/x",
+            ),
+            (
+                json!({"oneOf": [{"maxLength": 3}, {"minLength": 2}]}),
+                "more than one of its schemas",
+            ),
             (json!({"properties": {"a": {"type": "string", "pattern": "(?=a)b"}}}), "(?=a)b"),
             (json!(false), "`false`"),
             (
@@ -457,7 +487,7 @@ mod tests {
             ),
             // A property that nothing matches is left out, and not what is refused.
             (
-                json!({"properties": {"a": {"minLength": 3, "maxLength": 2}, "b": {"not": {}}}}),
+                json!({"properties": {"a": {"minLength": 3, "maxLength": 2}, "b": {"not": {"type": "null"}}}}),
                 "#/properties/b",
             ),
         ] {
@@ -480,6 +510,9 @@ mod tests {
         let shape = shape_of(&schema);
         assert_eq!(shape["properties"], json!({"pattern": {"type": "string"}}));
         assert_eq!(shape["required"], json!(["pattern"]));
+        let mixed =
+            json!({"type": ["null", "boolean"], "enum": [true, "a"], "anyOf": [{"const": "b"}]});
+        assert_eq!(shape_of(&mixed), json!({"type": ["null", "boolean"]}));
         let tree = json!({
             "type": "object",
             "properties": {"children": {"type": "array", "items": {"$ref": "#"}}},

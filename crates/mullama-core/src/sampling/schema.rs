@@ -1,36 +1,22 @@
 //! Simplifies a JSON schema before it is compiled. All values that it then allows also follow the original schema.
 //!
-//! - Unknown formats are annotations, as JSON Schema defines.
+//! - Keywords that llguidance does not know are written in terms of others, where that is possible ([`equivalent`]).
+//! - Formats become patterns. Unknown ones are annotations, as JSON Schema defines.
 //! - `oneOf` becomes `anyOf` if no value can follow two of its schemas: that can be enforced token by token.
 //! - Bounds of numbers become bounds that can be enforced ([`bounds`]).
 //! - Objects that list their properties have no others, unless the schema allows them explicitly: a model could add
 //!   more without end.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
-use super::bounds;
 use super::keywords::{COUNTS, MAX_COUNT, count};
-use super::subschemas::{children_mut, target};
+use super::subschemas::{children_mut, escaped, reference_to, referred_place, target};
+use super::{bounds, equivalent, pattern, text_schema};
 
 /// Largest number of references that are followed one after the other.
 pub(super) const MAX_REFERENCES: usize = 16;
-
-/// Formats that are enforced.
-const FORMATS: [&str; 11] = [
-    "date-time",
-    "time",
-    "date",
-    "duration",
-    "email",
-    "hostname",
-    "ipv4",
-    "ipv6",
-    "uuid",
-    "uri",
-    "unknown",
-];
 
 /// Keywords that combine schemas of the same value.
 const COMBINING: [&str; 5] = ["allOf", "anyOf", "oneOf", "$ref", "if"];
@@ -53,15 +39,15 @@ pub(super) const MAX_DEPTH: usize = 100;
 
 /// Whether a schema is nested too deeply.
 pub(super) fn is_too_deep(schema: &Value) -> bool {
-    !Depths { root: schema, deepest: BTreeMap::new(), open: BTreeSet::new() }.are_bounded(schema, 0)
+    !Depths { root: schema, deepest: HashMap::new(), open: HashSet::new() }.are_bounded(schema, 0)
 }
 
 struct Depths<'a> {
     root: &'a Value,
-    /// The greatest depth at which each reference was followed.
-    deepest: BTreeMap<&'a str, usize>,
-    /// References that are being followed: recursion does not add depth.
-    open: BTreeSet<&'a str>,
+    /// The greatest depth at which each schema was referred to.
+    deepest: HashMap<*const Value, usize>,
+    /// Schemas whose references are being followed: recursion does not add depth.
+    open: HashSet<*const Value>,
 }
 
 impl<'a> Depths<'a> {
@@ -81,25 +67,30 @@ impl<'a> Depths<'a> {
 
     /// Follows the reference of a schema.
     fn is_bounded_at(&mut self, schema: &'a Map<String, Value>, depth: usize) -> bool {
-        let Some((reference, target)) = target(schema, self.root) else { return true };
-        let is_known = self.deepest.get(reference).is_some_and(|&before| before >= depth);
-        if is_known || self.open.contains(reference) {
+        let Some((_, target)) = target(schema, self.root) else { return true };
+        let key = std::ptr::from_ref(target);
+        let is_known = self.deepest.get(&key).is_some_and(|&before| before >= depth);
+        if is_known || self.open.contains(&key) {
             return true;
         }
-        self.deepest.insert(reference, depth);
-        self.open.insert(reference);
+        self.deepest.insert(key, depth);
+        self.open.insert(key);
         let is_bounded = self.are_bounded(target, depth);
-        self.open.remove(reference);
+        self.open.remove(&key);
         is_bounded
     }
 }
 
 fn rewrite(schema: &mut Value, root: &Value) {
     let Value::Object(object) = schema else { return };
-    let format = object.get("format").and_then(Value::as_str);
-    if format.is_some_and(|format| !FORMATS.contains(&format)) {
-        object.remove("format");
+    if !equivalent::rewrite(object) {
+        *schema = false.into();
+        return;
     }
+    if let Some((place, _)) = target(object, root) {
+        object["$ref"] = reference_to(&place).into();
+    }
+    rewrite_patterns(object);
     if let Some(Value::Array(choices)) = object.get("oneOf")
         && !object.contains_key("anyOf")
         && exclude_each_other(choices, root)
@@ -120,6 +111,27 @@ fn rewrite(schema: &mut Value, root: &Value) {
     }
 }
 
+/// Replaces a format by its pattern, and patterns by those that are enforced.
+fn rewrite_patterns(object: &mut Map<String, Value>) {
+    if let Some(Value::String(pattern)) = object.get_mut("pattern") {
+        *pattern = pattern::enforced(pattern);
+    }
+    if let Some(Value::Object(properties)) = object.get_mut("patternProperties") {
+        let enforced = |(pattern, schema): (String, Value)| (pattern::enforced(&pattern), schema);
+        *properties = std::mem::take(properties).into_iter().map(enforced).collect();
+    }
+    let format = object.remove("format");
+    let Some(texts) = format.as_ref().and_then(Value::as_str).and_then(text_schema::format) else {
+        return;
+    };
+    let texts = format!("^(?:{texts})$").into();
+    match (object.contains_key("pattern"), object.get_mut("allOf")) {
+        (false, _) => _ = object.insert("pattern".to_owned(), texts),
+        (true, Some(Value::Array(all))) => all.push(json!({"pattern": texts})),
+        (true, _) => _ = object.insert("allOf".to_owned(), json!([{"pattern": texts}])),
+    }
+}
+
 /// Finds references that are combined with other schemas of the same value.
 fn find_combined_references(schema: &Value, is_combined: bool, found: &mut BTreeSet<String>) {
     match schema {
@@ -133,7 +145,7 @@ fn find_combined_references(schema: &Value, is_combined: bool, found: &mut BTree
             if let Some(Value::String(reference)) = object.get("$ref")
                 && (is_combined || !is_alone)
             {
-                found.insert(reference.clone());
+                found.insert(referred_place(reference).into_owned());
             }
             for (key, value) in object {
                 let combines = key == "allOf" || (COMBINING.contains(&key.as_str()) && !is_alone);
@@ -159,7 +171,7 @@ fn close(schema: &mut Value, place: &str, combined: &BTreeSet<String>) {
                 Value::Object(inner),
             ) => {
                 for (name, value) in inner {
-                    close(value, &format!("{place}/{key}/{name}"), combined);
+                    close(value, &format!("{place}/{key}/{}", escaped(name)), combined);
                 }
             }
             ("items" | "additionalProperties", value) => {
@@ -218,7 +230,7 @@ fn resolve<'a>(schema: &'a Value, root: &'a Value) -> Option<&'a Map<String, Val
 
 fn are_disjoint(one: &Map<String, Value>, other: &Map<String, Value>, root: &Value) -> bool {
     if let (Some(one), Some(other)) = (listed_values(one), listed_values(other)) {
-        return one.iter().all(|value| !other.contains(value));
+        return one.iter().all(|value| !other.iter().any(|it| are_equal(value, it)));
     }
     if let (Some(one), Some(other)) = (types(one), types(other))
         && one.iter().all(|name| !other.contains(name))
@@ -247,6 +259,26 @@ fn are_disjoint(one: &Map<String, Value>, other: &Map<String, Value>, root: &Val
         })
 }
 
+/// Whether values are the same in JSON: 1 and 1.0 are.
+fn are_equal(one: &Value, other: &Value) -> bool {
+    match (one, other) {
+        (Value::Number(one), Value::Number(other)) => {
+            one == other || one.as_f64() == other.as_f64()
+        }
+        (Value::Array(one), Value::Array(other)) => {
+            one.len() == other.len()
+                && one.iter().zip(other).all(|(one, other)| are_equal(one, other))
+        }
+        (Value::Object(one), Value::Object(other)) => {
+            one.len() == other.len()
+                && one
+                    .iter()
+                    .all(|(name, value)| other.get(name).is_some_and(|it| are_equal(value, it)))
+        }
+        _ => one == other,
+    }
+}
+
 /// The values that a schema enumerates.
 fn listed_values(schema: &Map<String, Value>) -> Option<Vec<&Value>> {
     match (schema.get("const"), schema.get("enum")) {
@@ -256,7 +288,8 @@ fn listed_values(schema: &Map<String, Value>) -> Option<Vec<&Value>> {
     }
 }
 
-fn types(schema: &Map<String, Value>) -> Option<Vec<&str>> {
+/// The types that a schema names.
+pub(crate) fn types(schema: &Map<String, Value>) -> Option<Vec<&str>> {
     match schema.get("type")? {
         Value::String(name) => Some(vec![name]),
         Value::Array(names) => names.iter().map(Value::as_str).collect(),
@@ -266,8 +299,6 @@ fn types(schema: &Map<String, Value>) -> Option<Vec<&str>> {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     #[test]
@@ -283,6 +314,7 @@ mod tests {
         assert!(is_any_of(json!([tagged("cat"), tagged("dog")])));
         assert!(!is_any_of(json!([tagged("cat"), tagged("cat")])));
         assert!(!is_any_of(json!([{"type": "number"}, {"type": "integer"}])));
+        assert!(!is_any_of(json!([{"const": {"a": [1]}}, {"enum": [2, {"a": [1.0]}]}])));
         assert!(!is_any_of(json!([{"type": "string"}, {"minLength": 3}])));
         assert!(!is_any_of(json!([{"type": "string"}, {"$ref": "#/nowhere"}])));
     }
@@ -307,7 +339,13 @@ mod tests {
         let text = json!({"properties": {"a": {"format": "int32"}, "b": {"format": "date"}}});
         let text = simplified(text);
         assert!(text["properties"]["a"].get("format").is_none());
-        assert_eq!(text["properties"]["b"]["format"], "date");
+        assert_eq!(text["properties"]["b"].get("format"), None);
+        assert!(
+            text["properties"]["b"]["pattern"].as_str().unwrap().starts_with("^(?:(?:[0-9]{4}-")
+        );
+        let both = simplified(json!({"format": "date", "pattern": "^2", "allOf": [{}]}));
+        assert_eq!(both["pattern"], "^2");
+        assert!(both["allOf"][1]["pattern"].is_string());
     }
 
     #[test]

@@ -1,6 +1,26 @@
 //! The schemas within a JSON schema, and their places: JSON pointers with a leading `#`.
 
+use std::borrow::Cow;
+
+use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_encode};
 use serde_json::{Map, Value};
+
+/// Characters that a URI has only as `%` and two digits, after a `#` (RFC 3986, appendix A).
+const ENCODED: &AsciiSet = &CONTROLS
+    .add(b' ')
+    .add(b'"')
+    .add(b'#')
+    .add(b'%')
+    .add(b'<')
+    .add(b'>')
+    .add(b'[')
+    .add(b'\\')
+    .add(b']')
+    .add(b'^')
+    .add(b'`')
+    .add(b'{')
+    .add(b'|')
+    .add(b'}');
 
 /// Keywords that have one schema.
 const SINGLE: [&str; 9] = [
@@ -84,9 +104,21 @@ pub(super) fn visit(
 pub(super) fn target<'a>(
     schema: &'a Map<String, Value>,
     root: &'a Value,
-) -> Option<(&'a str, &'a Value)> {
-    let place = schema.get("$ref")?.as_str()?;
-    Some((place, root.pointer(place.strip_prefix('#')?)?))
+) -> Option<(Cow<'a, str>, &'a Value)> {
+    let place = referred_place(schema.get("$ref")?.as_str()?);
+    let target = root.pointer(place.strip_prefix('#')?)?;
+    Some((place, target))
+}
+
+/// The place that a reference leads to, which may be written as a part of a URI.
+pub(super) fn referred_place(reference: &str) -> Cow<'_, str> {
+    percent_decode_str(reference).decode_utf8_lossy()
+}
+
+/// A reference to a place of the root schema, as a part of a URI.
+pub(super) fn reference_to(place: &str) -> String {
+    let pointer = place.strip_prefix('#').unwrap_or(place);
+    format!("#{}", utf8_percent_encode(pointer, ENCODED))
 }
 
 /// Escapes a name for a JSON pointer.
@@ -134,5 +166,20 @@ mod tests {
         );
         let reference = schema["anyOf"][0].as_object().unwrap();
         assert_eq!(target(reference, &schema).unwrap().0, "#/$defs/x");
+    }
+
+    #[test]
+    fn references_may_be_parts_of_uris() {
+        let schema = json!({"$defs": {"Page[int]": true, "a b%": false}});
+        for (reference, place, encoded) in [
+            ("#/$defs/Page[int]", "#/$defs/Page[int]", "#/$defs/Page%5Bint%5D"),
+            ("#/$defs/Page%5Bint%5D", "#/$defs/Page[int]", "#/$defs/Page%5Bint%5D"),
+            ("#/$defs/a b%", "#/$defs/a b%", "#/$defs/a%20b%25"),
+        ] {
+            let reference = json!({"$ref": reference});
+            let found = target(reference.as_object().unwrap(), &schema).unwrap();
+            assert_eq!(found.0, place);
+            assert_eq!(reference_to(&found.0), encoded);
+        }
     }
 }

@@ -4,6 +4,7 @@ use llguidance::regex_to_lark;
 use serde_json::{Map, Value};
 
 use super::schema::MAX_REFERENCES;
+use super::subschemas::target;
 
 /// The texts that a schema allows.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,10 +43,9 @@ impl Reader<'_> {
             _ => return Ok(Texts::Any),
         };
         let mut all = own_texts(schema)?;
-        if let Some(reference) = schema.get("$ref").and_then(Value::as_str) {
-            let target = reference.strip_prefix('#').and_then(|place| self.root.pointer(place));
-            let target =
-                target.ok_or_else(|| format!("`{reference}` does not exist in the schema"))?;
+        if let Some(reference) = schema.get("$ref") {
+            let (_, target) = target(schema, self.root)
+                .ok_or_else(|| format!("`$ref` {reference} does not exist in the schema"))?;
             all.push(self.read(target, depth + 1)?);
         }
         for schema in schema.get("allOf").and_then(Value::as_array).into_iter().flatten() {
@@ -90,12 +90,6 @@ fn own_texts(schema: &Map<String, Value>) -> Result<Vec<Texts>, String> {
     {
         let most = most.map(|most| most.to_string()).unwrap_or_default();
         all.push(Texts::Some(format!("/(?s:.{{{least},{most}}})/")));
-    }
-    if let Some(name) = schema.get("format").and_then(Value::as_str)
-        && name != "unknown"
-    {
-        let format = format(name).ok_or_else(|| format!("format {name} is unknown"))?;
-        all.push(Texts::Some(format!("/{}/", format.replace('/', "\\/"))));
     }
     Ok(all)
 }
@@ -194,8 +188,8 @@ fn visit_top_level(pattern: &str, mut look: impl FnMut(usize, char)) {
     }
 }
 
-/// A format as a regular expression.
-fn format(name: &str) -> Option<String> {
+/// The texts of a format as a regular expression, if it is known.
+pub(super) fn format(name: &str) -> Option<String> {
     const DATE: &str = "(?:[0-9]{4}-(?:(?:0[13578]|1[02])-(?:0[1-9]|[12][0-9]|3[01])\
         |(?:0[469]|11)-(?:0[1-9]|[12][0-9]|30)|02-(?:0[1-9]|1[0-9]|2[0-8]))\
         |(?:[0-9]{2}(?:0[48]|[2468][048]|[13579][26])|(?:[02468][048]|[13579][26])00)-02-29)";
