@@ -11,9 +11,10 @@ use std::time::{Duration, Instant, SystemTime};
 use mullama_base::{CancelCallback, check_threads, thread_error};
 use ureq::http::{HeaderMap, HeaderValue, Uri, header};
 use ureq::tls::{Certificate, RootCerts, TlsConfig};
-use ureq::{Agent, Body, Proxy, http};
+use ureq::{Agent, Body, http};
 
 use crate::address::{is_loopback, join, parse, same_origin, shown};
+use crate::proxy::EnvProxy;
 use crate::{CancelToken, Error, ErrorKind, PullOptions, Result};
 
 const MAX_REDIRECTS: u32 = 10;
@@ -187,8 +188,6 @@ pub(crate) struct Client {
     insecure: bool,
     /// Whether any server has responded yet.
     reached: AtomicBool,
-    /// Determines which hosts need no proxy.
-    proxies: Option<Proxy>,
 }
 
 /// An agent that is shut down when the pull is cancelled.
@@ -243,13 +242,12 @@ impl Client {
             retries: *retries,
             insecure: *insecure,
             reached: AtomicBool::new(false),
-            proxies: Proxy::try_from_env(),
         }
     }
 
     /// The agent for this URL. A proxy may use TLS even if the URL does not.
-    fn agent(&self, uri: &Uri, proxy: Option<&Proxy>) -> &Agent {
-        if uri.scheme_str() != Some("https") && proxy.is_none() {
+    fn agent(&self, uri: &Uri, proxied: bool) -> &Agent {
+        if uri.scheme_str() != Some("https") && !proxied {
             return &self.plain.agent;
         }
         let guarded = self.encrypted.get_or_init(|| {
@@ -303,9 +301,10 @@ impl Client {
             .ok_or_else(|| Failure::Permanent(failed(url, "this address cannot be used")))?;
         self.check_scheme(&uri).map_err(Failure::Permanent)?;
         log::debug!("GET {} {:?}", shown(url), request.range);
-        let proxy = self.proxy(&uri);
-        let agent = self.agent(&uri, proxy.as_ref());
-        let mut builder = agent.get(&uri).config().proxy(proxy).build();
+        let proxy = EnvProxy::of(&uri).map_err(Failure::Permanent)?;
+        let agent = self.agent(&uri, proxy.is_some());
+        let address = proxy.as_ref().map(|it| it.proxy.clone());
+        let mut builder = agent.get(&uri).config().proxy(address).build();
         if let Some(accept) = request.accept {
             builder = builder.header(header::ACCEPT, accept);
         }
@@ -322,36 +321,9 @@ impl Client {
         check_threads(1).map_err(Failure::Permanent)?;
         catch_unwind(AssertUnwindSafe(|| builder.call()))
             .map_err(|_| Failure::Permanent(thread_error("a thread", "the system has no more")))?
-            .map_err(|error| {
-                if self.cancel.is_cancelled() {
-                    return Failure::Permanent(Error::cancelled());
-                }
-                let lasting = matches!(
-                    error,
-                    ureq::Error::BadUri(_)
-                        | ureq::Error::Http(_)
-                        | ureq::Error::InvalidProxyUrl
-                        | ureq::Error::ConnectProxyFailed(_)
-                );
-                let encryption = match &error {
-                    ureq::Error::Tls(_) | ureq::Error::Rustls(_) => true,
-                    ureq::Error::Io(error) => error.kind() == io::ErrorKind::InvalidData,
-                    _ => false,
-                };
-                let silent = matches!(error, ureq::Error::Timeout(_));
-                let error = match error {
-                    // The message of this error contains the whole URL.
-                    ureq::Error::BadUri(_) => failed(url, "this address cannot be used"),
-                    error => failed(url, &error.to_string()).with_source(error),
-                };
-                let error = if silent { error.with_hint("try again later") } else { error };
-                match (lasting, encryption) {
-                (_, true) => Failure::Permanent(error.with_hint(
-                    "if a company proxy inspects the traffic, set SSL_CERT_FILE to its certificate",
-                )),
-                (true, _) => Failure::Permanent(error),
-                _ => Failure::Transient(error, None),
-            }
+            .map_err(|error| match self.cancel.is_cancelled() {
+                true => Failure::Permanent(Error::cancelled()),
+                false => failure_of_call(url, proxy.as_ref(), error),
             })
             .inspect(|_| {
                 self.reached.store(true, Ordering::Relaxed);
@@ -367,22 +339,6 @@ impl Client {
         }
         Err(failed(&uri.to_string(), "the connection would not be encrypted")
             .with_hint("use https, or allow insecure connections"))
-    }
-
-    /// The proxy that the environment specifies for this URL. Loopback never uses one.
-    fn proxy(&self, uri: &Uri) -> Option<Proxy> {
-        let environment = self.proxies.as_ref()?;
-        if is_loopback(uri.host()?) || environment.is_no_proxy(uri) {
-            return None;
-        }
-        let names = match uri.scheme_str() {
-            Some("https") => ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"],
-            // `HTTP_PROXY` is ignored: in a CGI program, a request header can set it.
-            _ => ["http_proxy", "http_proxy", "ALL_PROXY", "all_proxy"],
-        };
-        let value =
-            names.iter().find_map(|name| std::env::var(name).ok().filter(|v| !v.is_empty()))?;
-        Proxy::new(&value).ok()
     }
 
     /// Repeats an attempt until it succeeds, fails permanently, or has failed more than `retries` times in a row, or
@@ -409,7 +365,8 @@ impl Client {
             if silent || failures > if reached { self.retries } else { self.retries.min(1) } {
                 let error = error.with_context("attempts", failures);
                 let hint = "check the name and the network";
-                return Err(if reached { error } else { error.with_hint(hint) });
+                let explained = reached || error.get("proxy").is_some();
+                return Err(if explained { error } else { error.with_hint(hint) });
             }
             // A delay that the server requested does not count as silence.
             let asked = wait.is_some();
@@ -442,6 +399,40 @@ fn delay(failures: u32) -> Duration {
 pub(crate) fn failed(url: &str, problem: &str) -> Error {
     let shown = shown(url);
     Error::new(ErrorKind::Download, format!("{shown}: {problem}")).with_context("url", shown)
+}
+
+/// The failure of a request that got no response.
+fn failure_of_call(url: &str, proxy: Option<&EnvProxy>, error: ureq::Error) -> Failure {
+    let lasting = matches!(
+        error,
+        ureq::Error::BadUri(_) | ureq::Error::Http(_) | ureq::Error::ConnectProxyFailed(_)
+    );
+    let encryption = match &error {
+        ureq::Error::Tls(_) | ureq::Error::Rustls(_) => true,
+        ureq::Error::Io(error) => error.kind() == io::ErrorKind::InvalidData,
+        _ => false,
+    };
+    let silent = matches!(error, ureq::Error::Timeout(_));
+    let mut failure = match (&error, proxy) {
+        // The message of this error contains the whole URL.
+        (ureq::Error::BadUri(_), _) => failed(url, "this address cannot be used"),
+        (_, Some(proxy)) => failed(url, &format!("through {proxy}: {error}"))
+            .with_context("proxy", proxy)
+            .with_source(error)
+            .with_hint(proxy.hint()),
+        (_, None) => failed(url, &error.to_string()).with_source(error),
+    };
+    if encryption {
+        failure = failure.with_hint(
+            "if a company proxy inspects the traffic, set SSL_CERT_FILE to its certificate",
+        );
+    } else if silent && proxy.is_none() {
+        failure = failure.with_hint("try again later");
+    }
+    match lasting || encryption {
+        true => Failure::Permanent(failure),
+        false => Failure::Transient(failure, None),
+    }
 }
 
 /// The failure for an unexpected status.

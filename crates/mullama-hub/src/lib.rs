@@ -71,6 +71,7 @@ mod name;
 mod options;
 mod partial;
 mod progress;
+mod proxy;
 mod pull;
 mod registry;
 mod source;

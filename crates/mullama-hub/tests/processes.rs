@@ -283,3 +283,47 @@ fn a_proxy_is_asked_for_other_hosts() {
     assert!(said(&output).contains("failed Download"), "{output:?}");
     assert!(world.registry.take_requests().is_empty());
 }
+
+#[test]
+fn a_proxy_that_fails_is_named() {
+    let world = World::with_model(10);
+    let registry = world.registry.url();
+    let fails = |variables: &[(&str, &str)]| {
+        let mut command = command(&world, world.store.root());
+        command.env(SOURCE, "models.test/library/m").env_remove("no_proxy").env_remove("NO_PROXY");
+        let output = command.envs(variables.iter().copied()).output().unwrap();
+        let said = said(&output);
+        let line = said.lines().find(|line| line.starts_with("failed ")).unwrap_or_default();
+        assert!(!line.is_empty() && !line.contains("secret"), "{output:?}");
+        line.to_owned()
+    };
+    // No proxy listens there, and this host does not exist.
+    for (variable, address) in [
+        ("http_proxy", "http://user:secret@127.0.0.1:9"),
+        ("ALL_PROXY", "127.0.0.1:9"),
+        ("all_proxy", "http://nowhere.invalid:9/"),
+    ] {
+        let line = fails(&[(variable, address)]);
+        assert!(line.starts_with("failed Download"), "{line}");
+        let host = if address.contains("127") { "127.0.0.1:9" } else { "nowhere.invalid:9" };
+        assert!(line.contains(&format!("through the proxy {host} ({variable})")), "{line}");
+        assert!(line.contains(&format!("check {variable}")), "the hint: {line}");
+    }
+    // Invalid proxies are refused; the host is never contacted without one.
+    for address in [
+        "ftp://host:1",
+        "http://",
+        "a b",
+        "secret@",
+        "socks5://user:secret@127.0.0.1:9",
+        "http://:9",
+    ] {
+        let line = fails(&[("http_proxy", address), ("all_proxy", &registry)]);
+        assert!(line.starts_with("failed InvalidArgument: http_proxy "), "{address}: {line}");
+        assert_eq!(line.contains("SOCKS5"), address.starts_with("socks"), "{line}");
+        // Hosts in `NO_PROXY` use none, whatever it is.
+        let line = fails(&[("http_proxy", address), ("NO_PROXY", "other.test, models.test")]);
+        assert!(line.starts_with("failed Download"), "{address}: {line}");
+    }
+    assert!(world.registry.take_requests().is_empty());
+}
