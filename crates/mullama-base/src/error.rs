@@ -204,6 +204,24 @@ impl Error {
         self
     }
 
+    /// Shows a name in place of a file's path, in the message and in the hint. The context still has the path.
+    #[must_use]
+    pub fn naming_file(mut self, path: &Path, name: &str) -> Self {
+        let path = path.to_string_lossy();
+        let shown = |text: &Text| text.replaced(&path, name);
+        self.0.message = shown(&self.0.message);
+        self.0.hint = self.0.hint.as_ref().map(shown);
+        self
+    }
+
+    /// Puts the place in the arguments before the message: "messages[0].content[1]: ...".
+    #[must_use]
+    pub fn at(mut self, place: &str) -> Self {
+        let message = std::mem::take(&mut self.0.message);
+        self.0.message = Text::from(format!("{place}: ")).and(message);
+        self
+    }
+
     /// Sets the error that caused this one.
     #[must_use]
     pub fn with_source(mut self, source: impl std::error::Error + Send + Sync + 'static) -> Self {
@@ -255,10 +273,7 @@ impl Error {
 
     /// The message, and the hint on a second line, as exceptions show them.
     pub fn report(&self) -> String {
-        match self.hint() {
-            Some(hint) => format!("{self}\nhint: {hint}"),
-            None => self.to_string(),
-        }
+        self.render(Naming::Snake).report()
     }
 }
 
@@ -266,6 +281,16 @@ impl Error {
 impl From<Error> for Text {
     fn from(error: Error) -> Self {
         error.0.message
+    }
+}
+
+impl Rendered {
+    /// The message, and the hint on a second line.
+    pub fn report(self) -> String {
+        match self.hint {
+            Some(hint) => format!("{}\nhint: {hint}", self.message),
+            None => self.message,
+        }
     }
 }
 
@@ -326,6 +351,22 @@ mod tests {
         assert!(error.report().len() < 10_000);
         assert_eq!(error.get("value"), Some(long.as_str()), "programs get the value itself");
         assert!(Error::argument(&long, "is unknown").to_string().ends_with("xxx`: is unknown"));
+    }
+
+    #[test]
+    fn a_place_comes_before_the_message() {
+        let error = Error::option("top_p", "is too large").at("requests[1]");
+        assert_eq!(error.render(Naming::Camel).message, "requests[1]: option `topP`: is too large");
+    }
+
+    #[test]
+    fn a_name_replaces_a_path_in_what_people_read() {
+        let path = Path::new("/blobs/sha256-00");
+        let error = Error::unreadable(path, io::Error::other("no"))
+            .with_hint("remove /blobs/sha256-00")
+            .naming_file(path, "llama3.2:1b");
+        assert_eq!(error.report(), "cannot read llama3.2:1b: no\nhint: remove llama3.2:1b");
+        assert_eq!(error.get("path"), Some("/blobs/sha256-00"));
     }
 
     #[test]

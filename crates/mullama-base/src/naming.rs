@@ -7,12 +7,15 @@ use std::ops::Range;
 use crate::shorten::left_out;
 
 /// The style in which a language writes option names.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Naming {
     /// `max_tokens`
+    #[default]
     Snake,
     /// `maxTokens`
     Camel,
+    /// `--max-tokens`
+    Flag,
 }
 
 impl Naming {
@@ -20,6 +23,7 @@ impl Naming {
     pub fn style(self, name: &str) -> String {
         match self {
             Naming::Snake => name.to_owned(),
+            Naming::Flag => format!("--{}", name.replace('_', "-")),
             Naming::Camel => {
                 let mut parts = name.split('_');
                 let mut styled = parts.next().unwrap_or_default().to_owned();
@@ -69,7 +73,7 @@ impl Text {
     }
 
     /// Creates a text that consists of one option name.
-    pub(crate) fn name(name: &str) -> Self {
+    pub fn name(name: &str) -> Self {
         let mut text = Self::default();
         text.push_name(name);
         text
@@ -81,11 +85,31 @@ impl Text {
         self.names.push(start..self.text.len());
     }
 
+    /// The text with another one after it.
+    #[must_use]
+    pub fn and(mut self, other: impl Into<Self>) -> Self {
+        self.append(&other.into());
+        self
+    }
+
     /// Appends a text with its names.
     pub(crate) fn append(&mut self, other: &Self) {
         let start = self.text.len();
         self.text.push_str(&other.text);
         self.names.extend(other.names.iter().map(|name| name.start + start..name.end + start));
+    }
+
+    /// The text with `to` in place of each occurrence of `from`. Occurrences in option names are not replaced.
+    pub(crate) fn replaced(&self, from: &str, to: &str) -> Self {
+        let mut text = Self::default();
+        let mut end = 0;
+        for name in &self.names {
+            text.text.push_str(&self.text[end..name.start].replace(from, to));
+            text.push_name(&self.text[name.clone()]);
+            end = name.end;
+        }
+        text.text.push_str(&self.text[end..].replace(from, to));
+        text
     }
 
     /// The text, shortened like [`shortened`](crate::shortened).
@@ -150,10 +174,13 @@ mod tests {
 
     #[test]
     fn names_are_written_in_each_style() {
-        let written = |name| [Naming::Snake, Naming::Camel].map(|naming| naming.style(name));
-        assert_eq!(written("max_tokens"), ["max_tokens", "maxTokens"]);
-        assert_eq!(written("stop"), ["stop", "stop"]);
-        assert_eq!(written("n_gpu_layers"), ["n_gpu_layers", "nGpuLayers"]);
+        let styles = [Naming::Snake, Naming::Camel, Naming::Flag];
+        let written = |name| styles.map(|naming| naming.style(name));
+        assert_eq!(written("max_tokens"), ["max_tokens", "maxTokens", "--max-tokens"]);
+        assert_eq!(written("stop"), ["stop", "stop", "--stop"]);
+        assert_eq!(written("n_gpu_layers"), ["n_gpu_layers", "nGpuLayers", "--n-gpu-layers"]);
+        let size = Text::name("context_size").and("=512 fits");
+        assert_eq!(size.render(Naming::Flag), "--context-size=512 fits");
     }
 
     #[test]
@@ -165,6 +192,8 @@ mod tests {
         assert_eq!(text.render(Naming::Camel), "`top_k` {top_k}: `topK` or `topP`");
         assert_eq!(Text::name("top_k").render(Naming::Camel), "topK");
         assert_eq!(Text::with_names("").as_str(), "");
+        let replaced = Text::with_names("/a/top: {top_k} of /a/top").replaced("/a/top", "demo");
+        assert_eq!(replaced.render(Naming::Camel), "demo: `topK` of demo");
     }
 
     #[test]

@@ -29,6 +29,24 @@ pub fn parse_compute(text: &str) -> Option<f64> {
     Some(number * unit).filter(|rate| *rate > 0.0)
 }
 
+/// A number of things: "1 token", "2 tokens".
+pub fn count(number: usize, noun: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{number} {noun}{plural}")
+}
+
+/// Formats a number like Ollama's command: `1.2B`, `270M`.
+pub fn approximate(number: u64) -> String {
+    let (unit, divisor) = match number {
+        1_000_000_000.. => ("B", 1e9),
+        1_000_000.. => ("M", 1e6),
+        1_000.. => ("K", 1e3),
+        _ => return number.to_string(),
+    };
+    let value = number as f64 / divisor;
+    if value < 100.0 { format!("{value:.1}{unit}") } else { format!("{value:.0}{unit}") }
+}
+
 /// The error of an option whose value is not a valid size.
 pub fn invalid_size(option: &str, text: &str) -> Error {
     let bare = text.trim().parse::<f64>().is_ok();
@@ -110,6 +128,17 @@ pub fn decimal(bytes: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn parameters_are_counted_as_a_person_does() {
+        let counts = [999, 1_902_720, 268_098_176, 1_235_814_432, 70_553_706_496].map(approximate);
+        assert_eq!(counts, ["999", "1.9M", "268M", "1.2B", "70.6B"]);
+    }
+
+    #[test]
+    fn one_thing_has_no_plural() {
+        assert_eq!([0, 1, 2].map(|n| count(n, "token")), ["0 tokens", "1 token", "2 tokens"]);
+    }
 
     #[test]
     fn sizes_have_units() {

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use mullama::{Error, ErrorKind};
+use mullama::{Error, ErrorKind, Naming, Rendered};
 
 use crate::terminal::print_message;
 
@@ -35,8 +35,9 @@ impl Failure {
     pub fn report(self) -> u8 {
         match self {
             Self::Error(error) => {
-                print_message(format_args!("error: {error}"));
-                if let Some(hint) = error.hint() {
+                let Rendered { message, hint, .. } = error.render(Naming::Flag);
+                print_message(format_args!("error: {message}"));
+                if let Some(hint) = hint {
                     print_message(format_args!(" hint: {hint}"));
                 }
                 error.kind().exit_status()

@@ -298,7 +298,8 @@ impl Session {
             )),
             (true, true) => {
                 let problem = format!(
-                    "the answer was cut off after {generated} tokens and does not have the requested format"
+                    "the answer was cut off after {} and does not have the requested format",
+                    units::count(generated as usize, "token")
                 );
                 return Err(Error::option("max_tokens", problem)
                     .with_hint(Text::with_names("raise {max_tokens}, or leave it out"))
@@ -374,7 +375,7 @@ fn logprobs(tokens: &[TokenLogprob]) -> String {
             vec![format!("{:?}", token.text), format!("{:.3}", token.logprob), top]
         })
         .collect();
-    table(&["TOKEN", "LOGPROB", "LIKELIEST"], &rows)
+    table(&["TOKEN", "LOGPROB", "CANDIDATES"], &rows)
 }
 
 /// A loaded model, and the options for its answers.
@@ -413,7 +414,9 @@ fn load(
     let begun = Instant::now();
     let mut progress = Loading::new();
     let Options { model, context, chat } = options;
-    let model = Model::load_with_progress(&found.path, model, context, |fraction| {
+    // The options above include the stored ones.
+    let file = found.without_defaults();
+    let model = Model::load_resolved(&file, model, context, |fraction| {
         progress.update(fraction);
         !interrupt_token().is_cancelled()
     })?;

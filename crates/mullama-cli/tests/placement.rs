@@ -32,10 +32,13 @@ fn flags_are_named_where_they_cannot_be_met() {
     assert!(run(&["-ot", "(=CPU"]).contains("`(`"));
     assert!(run(&["-ot", "ffn"]).contains("PATTERN=DEVICE"));
     assert!(run(&["-ot", "ffn.*=CUDA7"]).contains("CUDA7"));
-    assert!(run(&["-ts", "1,-1"]).contains("tensor_split"));
+    assert!(run(&["-ts", "1,-1"]).contains("--tensor-split"));
     assert!(run(&["--rpc", "127.0.0.1:9"]).contains("127.0.0.1:9 cannot be used"));
     assert!(error(&["devices", "--rpc", "nowhere:x"]).contains("is not an address"));
-    for name in ["CPU", "cpu", "Cpu"] {
+    let log = mullama(&["run", "demo", "-ngl", "all", "--temperature", "0", "Hello"]).stderr;
+    let log = String::from_utf8_lossy(&log);
+    assert!(log.contains("there is no GPU that can be used: demo runs on the CPU"), "{log}");
+    for name in ["CPU", "cpu", "Cpu", "none"] {
         let ok = mullama(&["run", "demo", "--device", name, "--temperature", "0", "Hello"]);
         let log = String::from_utf8_lossy(&ok.stderr);
         assert!(ok.status.success() && log.contains("offloaded 0/9 layers to GPU"), "{log}");

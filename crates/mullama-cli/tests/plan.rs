@@ -221,13 +221,45 @@ fn hardware_that_cannot_be_meant_is_refused() {
     // A device too small for a layer gets none, and an explicit request reports what would fit.
     let small = world.json(&["--shape", SHAPE, "--device", "100MiB", "--host-memory", "64GiB"]);
     assert_eq!((&small["fits"], &small["n_gpu_layers"]), (&true.into(), &0.into()));
+    let advice = small["advice"].to_string();
+    assert!(
+        advice.contains("CUDA0 is not used: 100.0 MiB are too little for a layer."),
+        "{advice}"
+    );
+    let none = world.json(&["demo", "--device", "none"]);
+    assert_eq!((&none["fits"], &none["devices"]), (&true.into(), &serde_json::json!([])));
+    let two = world.json(&["demo", "--device", "24GiB", "--device", "16GiB"]);
+    assert!(two["advice"].to_string().contains("CUDA1 is not used: the model fits without it."));
+    assert!(world.refusal(2, &["demo", "-np", "0"]).contains("--n-parallel"));
     let asked = world.json(&["--shape", SHAPE, "--device", "100MiB", "-ngl", "10"]);
     assert_eq!(asked["fits"], false);
     let refusal = asked["refusal"].as_str().unwrap();
     assert!(refusal.starts_with("a model of the shape llama"), "{refusal}");
-    assert!(refusal.contains("n_gpu_layers=0 fits"), "{refusal}");
+    assert!(refusal.contains("--n-gpu-layers=0 fits"), "{refusal}");
     let nearest = asked["alternatives"][0].clone();
     assert_eq!(nearest["change"], "n_gpu_layers auto");
+}
+
+/// The table, the message and the hint are of the same placement.
+#[test]
+fn a_refused_plan_agrees_with_its_message() {
+    let world = World::new();
+    let line = ["demo", "--device", "24GiB", "--host-memory", "20GiB", "-c", "100000000"];
+    let plan = world.json(&line);
+    let refusal = plan["refusal"].as_str().unwrap();
+    let number = |name: &str| plan["host"][name].as_u64().unwrap();
+    let needed = (number("kv") + number("compute")) as f64 / f64::from(1 << 30);
+    let shown = format!("CPU needs {needed:.2} GiB and has 20.00 GiB free");
+    assert!(refusal.contains(&shown), "{refusal} {shown}");
+    assert_eq!(plan["n_gpu_layers"], 0);
+    let most = plan["max_gpu_context_size"].as_u64().unwrap();
+    assert!(refusal.contains(&format!("--context-size={most} fits")), "{refusal} {most}");
+    assert!(plan["advice"].to_string().contains("CUDA0 is not used"), "{plan}");
+    let (text, _) = world.run(DOES_NOT_FIT, &line);
+    assert!(!text.contains("Predicted"), "{text}");
+    let most = most.to_string();
+    let fitting = [&line[..5], &["-c", &most]].concat();
+    assert_eq!(world.json(&fitting)["fits"], true);
 }
 
 #[test]
@@ -302,9 +334,9 @@ fn what_does_not_fit_ends_otherwise_and_is_hidden() {
     assert!(all.lines().any(|row| row.contains("  no ")) && !err.contains("--all"), "{all}{err}");
     let unfit = ["--shape", SHAPE, "--host-memory", "1GiB", "--device", "8GiB", "-ngl", "81"];
     let (few, _) = world.run(DOES_NOT_FIT, &unfit);
-    assert!(few.contains("more do not fit)"), "{few}");
+    assert!(few.contains("not fit)"), "{few}");
     let (many, _) = world.run(DOES_NOT_FIT, &[&unfit[..], &["--all"]].concat());
-    assert!(many.contains("does not fit: ") && !many.contains("more do not fit"), "{many}");
+    assert!(many.contains("does not fit: ") && !many.contains(" more do"), "{many}");
 }
 
 #[test]
@@ -350,7 +382,7 @@ fn at_most_so_many_gpus_are_used() {
     assert_eq!(used(&[]), 3);
     assert_eq!(used(&["--max-gpu", "2"]), 2);
     assert_eq!(used(&["--max-gpu", "1", "-ngl", "999"]), 1);
-    assert!(world.refusal(2, &[&line[..], &["--max-gpu", "0"]].concat()).contains("max_gpus"));
+    assert!(world.refusal(2, &[&line[..], &["--max-gpu", "0"]].concat()).contains("--max-gpu"));
 }
 
 #[test]

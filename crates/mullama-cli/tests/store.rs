@@ -111,15 +111,19 @@ fn what_is_not_there_is_told_with_the_nearest_name() {
     let err = home.stderr_of(3, &["run", "tinny", "hi", "--no-pull"]);
     assert!(err.contains("did you mean tiny:latest?") && err.contains("mullama pull"), "{err}");
     let err = home.stderr_of(2, &["pul", "tiny"]);
-    assert!(err.contains("'pull'"), "{err}");
+    assert!(err.contains("`mullama pull`"), "{err}");
     let err = home.stderr_of(2, &["rnu", "tiny"]);
-    assert!(err.contains("'run'"), "{err}");
+    assert!(err.contains("`mullama run`"), "{err}");
     let err = home.stderr_of(2, &["tiny:latest", "hi"]);
     assert!(err.contains("`mullama run tiny:latest`"), "{err}");
     let err = home.stderr_of(3, &["run", "dmeo", "hi"]);
     assert!(err.contains("did you mean demo"), "{err}");
     let err = home.stderr_of(2, &["pull", "demo"]);
-    assert!(err.contains("built-in"), "{err}");
+    assert!(err.contains("built in"), "{err}");
+    let err = home.stderr_of(3, &["rm", "tinny"]);
+    assert!(err.contains("did you mean tiny:latest?") && !err.contains("pull"), "{err}");
+    let err = home.stderr_of(3, &["rm", "something-else"]);
+    assert!(err.contains("`mullama list`") && !err.contains("pull"), "{err}");
     let err = home.stderr_of(2, &["rm", "./tiny.gguf"]);
     assert!(err.contains("is a path"), "{err}");
 }
@@ -246,12 +250,12 @@ fn the_built_in_model_has_its_name_for_itself() {
     let home = Home::new();
     fs::write(home.path().join("Modelfile"), "FROM demo\nPARAMETER temperature 0").unwrap();
     for demo in ["demo", "demo:latest", "Demo"] {
-        for refused in
-            [&["create", demo][..], &["cp", "demo", demo], &["rm", demo], &["pull", demo]]
-        {
+        for refused in [&["create", demo][..], &["cp", "demo", demo], &["rm", demo]] {
             let err = home.stderr_of(2, refused);
             assert!(err.contains("demo is the built-in model"), "{refused:?}: {err}");
         }
+        let err = home.stderr_of(2, &["pull", demo]);
+        assert!(err.contains("demo is built in: there is nothing to download"), "{err}");
         assert!(home.stdout_of(&["show", demo]).contains("1.9M"));
     }
     assert_eq!(home.stdout_of(&["create", "made"]), "created made:latest\n");

@@ -181,7 +181,7 @@ impl Name {
             format!("{BUILT_IN} is the built-in model, and no other can have its name"),
         )
         .with_context("name", self)
-        .with_hint(format!("choose another name; {BUILT_IN} is there without being downloaded")))
+        .with_hint(format!("choose another name; {BUILT_IN} can be used without downloading it")))
     }
 
     /// Whether both names refer to the same model. Case is ignored.

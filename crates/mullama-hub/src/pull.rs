@@ -17,8 +17,8 @@ use crate::manifest::{Config, Layer};
 use crate::progress::{Meter, Phase, Sink};
 use crate::registry::{self, Registry};
 use crate::{
-    CancelToken, DEFAULT_HOST, Error, ErrorKind, LayerKind, Manifest, Name, Progress, Result,
-    Source, Store, StoredModel,
+    BUILT_IN, CancelToken, DEFAULT_HOST, Error, ErrorKind, LayerKind, Manifest, Name, Progress,
+    Result, Source, Store, StoredModel,
 };
 
 /// Files up to this size, in bytes, are downloaded in one request and not resumed.
@@ -180,7 +180,12 @@ pub fn pull(store: &Store, source: &Source, options: PullOptions<'_>) -> Result<
             format!("{source} is a path, not the name of a model"),
         ));
     };
-    name.check_free()?;
+    if name.is_built_in() {
+        let message = format!("{BUILT_IN} is built in: there is nothing to download");
+        return Err(Error::new(ErrorKind::InvalidArgument, message)
+            .with_context("name", &name)
+            .with_hint(format!("load it by its name: {BUILT_IN}")));
+    }
     options.cancel.check()?;
     store.prepare()?;
     let client = Client::new(&options);

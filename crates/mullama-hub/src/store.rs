@@ -12,6 +12,7 @@
 //! Manifests and blobs appear by renaming, so readers need no lock, and never see partial files.
 
 use std::collections::{BTreeSet, HashSet};
+use std::fmt;
 use std::fs;
 use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
@@ -212,28 +213,39 @@ impl Store {
     /// Returns `NotFound`, with a hint how to obtain it, or `InvalidModel` if some of its files are
     /// missing.
     pub fn find(&self, name: &Name) -> Result<StoredModel> {
-        if let Some(model) = self.find_own(name, Origin::Mullama)? {
-            return Ok(model);
+        self.found(name)?.ok_or_else(|| self.not_downloaded(name, name))
+    }
+
+    /// The model with this name in the store or in the caches of other programs, if any.
+    fn found(&self, name: &Name) -> Result<Option<StoredModel>> {
+        match self.find_own(name, Origin::Mullama)? {
+            None => self.caches.find(name),
+            found => Ok(found),
         }
-        if let Some(model) = self.caches.find(name)? {
-            return Ok(model);
-        }
-        let error = Error::new(ErrorKind::NotFound, format!("no model {name} in the store"))
-            .with_context("name", name)
-            .with_context("store", self.root.display());
-        let pull = format!("`mullama pull {name}`, or `Model.pull(\"{name}\")` in a program");
-        Err(match self.suggest(name).first() {
+    }
+
+    /// The error for a model that was not found. The hint is how to download it from `source`.
+    fn not_downloaded(&self, name: &Name, source: impl fmt::Display) -> Error {
+        let pull = format!("`mullama pull {source}`, or `Model.pull(\"{source}\")` in a program");
+        let error = self.not_found(name, &source);
+        match self.suggest(name).first() {
             Some(known) => {
                 error.with_hint(format!("did you mean {known}? else download it: {pull}"))
             }
             None => error.with_hint(format!("download it: {pull}")),
-        })
+        }
+    }
+
+    fn not_found(&self, name: &Name, shown: impl fmt::Display) -> Error {
+        Error::new(ErrorKind::NotFound, format!("no model {shown} in the store"))
+            .with_context("name", name)
+            .with_context("store", self.root.display())
     }
 
     /// Finds the model that pulling this source would create. Fails for a path.
     pub fn find_source(&self, source: &Source) -> Result<StoredModel> {
         match source.name() {
-            Some(name) => self.find(&name),
+            Some(name) => self.found(&name)?.ok_or_else(|| self.not_downloaded(&name, source)),
             None => Err(Error::new(
                 ErrorKind::InvalidArgument,
                 format!("{source} is a path, not the name of a model"),
@@ -275,8 +287,12 @@ impl Store {
 
     /// Removes the name, and all files that no other name uses.
     pub fn remove(&self, name: &Name) -> Result<Removed> {
-        let absent = || match name.check_free().and_then(|()| self.find(name)) {
-            Ok(model) => not_ours(name, model.origin),
+        let absent = || match name.check_free().and_then(|()| self.found(name)) {
+            Ok(Some(model)) => not_ours(name, model.origin),
+            Ok(None) => self.not_found(name, name).with_hint(match self.suggest(name).first() {
+                Some(known) => format!("did you mean {known}?"),
+                None => "`mullama list` shows the models in the store".to_owned(),
+            }),
             Err(error) => error,
         };
         self.path_of(name)?.ok_or_else(absent)?;

@@ -10,7 +10,7 @@ use std::process::Command;
 use mullama::hub::{CancelToken, CreateOptions, Modelfile, Phase, PullOptions, Store};
 use mullama::{
     ChatOptions, ContextParams, Error, ErrorKind, GenerateOptions, Lora, Message, Model,
-    ModelParams,
+    ModelParams, PlanOptions, plan,
 };
 use mullama_test_registry::{Content, Fault, Registry, gguf};
 use mullama_testkit::gguf::File;
@@ -38,6 +38,7 @@ fn cases() -> Vec<(&'static str, fn())> {
         a_template_that_cannot_be_honoured_stops_chats_only,
         a_draft_model_is_used,
         an_adapter_is_applied,
+        errors_have_the_name_that_the_caller_used,
     ]
     .into()
 }
@@ -285,4 +286,41 @@ fn an_adapter_is_applied() {
     let none = ModelParams::default().with_lora(Lora::default());
     let model = Model::load("mine", none, ContextParams::default()).unwrap();
     assert_eq!(model.generate("The quick", &greedy).unwrap().tokens, plain);
+}
+
+fn errors_have_the_name_that_the_caller_used() {
+    let large = || ContextParams::default().with_n_ctx(1_000_000_000).with_n_threads(1);
+    create(&demo(), "");
+    for (name, shown) in [("mine", "mine:latest"), ("demo", "demo")] {
+        let params = ModelParams::default().with_n_gpu_layers(0);
+        let error = Model::load(name, params.clone(), large()).map(drop).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::DoesNotFit);
+        let expected = format!("{shown} with a context of 1000000000 does not fit: ");
+        assert!(error.to_string().starts_with(&expected), "{error}");
+        assert!(error.get("path").unwrap().starts_with('/'), "programs get the path: {error:?}");
+        let options = PlanOptions::default().with_model(params).with_context(large());
+        let refusal = plan(name, &options).unwrap().refusal.unwrap();
+        assert!(refusal.starts_with(&expected), "{refusal}");
+    }
+    // A damaged file, and a damaged file that belongs to the model.
+    let stored = Store::open().unwrap().find(&"mine".parse().unwrap()).unwrap();
+    let size = fs::metadata(&stored.path).unwrap().len();
+    let damage = |path: &Path, size: u64| {
+        fs::write(path, "no model").unwrap();
+        fs::File::options().write(true).open(path).unwrap().set_len(size).unwrap();
+    };
+    damage(&stored.path, size);
+    let error = load("mine").map(drop).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidModel);
+    assert!(error.to_string().contains("mine:latest"), "{error}");
+    assert!(!error.report().contains("sha256"), "{error:?}");
+
+    fs::copy(demo(), &stored.path).unwrap();
+    let draft = demo().with_file_name("draft.gguf");
+    create(&demo(), &format!("DRAFT {}", draft.display()));
+    let stored = Store::open().unwrap().find(&"mine".parse().unwrap()).unwrap();
+    damage(&stored.draft.unwrap(), fs::metadata(draft).unwrap().len());
+    let error = load("mine").map(drop).unwrap_err();
+    assert!(error.to_string().contains("the draft model of mine:latest"), "{error}");
+    assert!(!error.report().contains("sha256"), "{error:?}");
 }

@@ -45,7 +45,7 @@ pub fn run(arguments: &ArgMatches) -> Result<(), Failure> {
         if !devices.is_empty() {
             given.insert("devices".to_owned(), devices.into());
         }
-        PlanOptions::parse(given, Naming::Snake)
+        Ok(PlanOptions::parse(given, Naming::Snake)?.with_naming(Naming::Flag))
     };
     if let Some(machines) = arguments.get_many::<String>("compare") {
         let mut plans = Vec::new();

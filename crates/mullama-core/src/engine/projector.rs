@@ -146,7 +146,10 @@ fn with_file<T>(
         .to_str()
         .and_then(|text| CString::new(text).ok())
         .ok_or_else(|| problem(file, ErrorKind::InvalidArgument, "its path is not valid UTF-8"))?;
-    let size = path.metadata().map_err(|error| Error::unreadable(path, error))?.len();
+    let size = path
+        .metadata()
+        .map_err(|error| Error::unreadable(path, error).naming_file(path, &file.name))?
+        .len();
     check_memory(usize::try_from(size).unwrap_or(usize::MAX))?;
     let (done, said) = logging::capture(|| read(&name));
     done.map_err(|reason| {
@@ -156,9 +159,8 @@ fn with_file<T>(
 }
 
 fn problem(file: &ProjectorFile, kind: ErrorKind, reason: &str) -> Error {
-    let path = file.path.display();
-    let message = format!("cannot load the projector {path}: {reason}");
-    Error::new(kind, message).with_context("path", path)
+    let message = format!("cannot load {}: {reason}", file.name);
+    Error::new(kind, message).with_context("path", file.path.display())
 }
 
 impl PreparedPicture {

@@ -49,36 +49,54 @@ impl Model {
     /// As [`Model::load`]; `progress` receives the progress, from 0 to 1, and cancels by returning false.
     pub fn load_with_progress(
         source: impl AsRef<Path>,
+        params: ModelParams,
+        context: ContextParams,
+        progress: impl FnMut(f32) -> bool,
+    ) -> Result<Self> {
+        Self::load_resolved(&ResolvedModel::find(source)?, params, context, progress)
+    }
+
+    /// As [`Model::load_with_progress`], for a model that has been resolved.
+    pub fn load_resolved(
+        source: &ResolvedModel,
+        params: ModelParams,
+        context: ContextParams,
+        progress: impl FnMut(f32) -> bool,
+    ) -> Result<Self> {
+        Self::load_file(source, params, context, progress).map_err(|error| source.named(error))
+    }
+
+    fn load_file(
+        source: &ResolvedModel,
         mut params: ModelParams,
         mut context: ContextParams,
         mut progress: impl FnMut(f32) -> bool,
     ) -> Result<Self> {
-        let source = ResolvedModel::find(source)?;
         // Patterns apply to the tensors of all files.
         let header = match &params.tensor_overrides {
             Some(_) => GgufHeader::read_split(&source.path)?,
             None => GgufHeader::read(&source.path)?,
         };
         preflight::check_options(&header, &params)?;
-        let (defaults, unusable) =
-            ModelDefaults::fill(&source, &header, &mut params, &mut context)?;
+        let (defaults, unusable) = ModelDefaults::fill(source, &header, &mut params, &mut context)?;
         let vocab_only = params.settled_vocab_only();
-        let ResolvedModel { path, stored } = source;
-        preflight::check(&path, &header, vocab_only, params.metadata_overrides.as_ref())?;
-        let draft = DraftFile::find(params.draft_model.as_deref().filter(|_| !vocab_only), &path)?;
+        let ResolvedModel { path, stored, name } = source;
+        preflight::check(path, &header, vocab_only, params.metadata_overrides.as_ref())?;
+        let draft = DraftFile::find(params.draft_model.as_deref().filter(|_| !vocab_only), path)?;
         runtime::require_cpu()?;
         let asked = params.projector.as_deref();
         let projector = if vocab_only {
             None
         } else {
-            PlacedProjector::find(&path, stored.as_ref(), &header, asked)?
+            PlacedProjector::find(path, stored.as_ref(), &header, asked)?
         };
         let placed_projector = projector.as_ref().and_then(|found| found.as_ref().ok());
         let (weights, settings, draft) = if vocab_only {
             (WeightSettings::resolve(&params, &DeviceSet::default())?, None, None)
         } else {
             let (decision, placed) = placement::decide(
-                &path,
+                path,
+                name,
                 &header,
                 &params,
                 &context,
@@ -95,8 +113,8 @@ impl Model {
             });
             (decision.weights, Some(decision.context), draft.transpose()?)
         };
-        let file = open_file(&path).map_err(|error| Error::unreadable(&path, error))?;
-        let weights = Arc::new(Weights::load(&path, &weights, &mut progress)?);
+        let file = open_file(path).map_err(|error| Error::unreadable(path, error))?;
+        let weights = Arc::new(Weights::load(path, &weights, &mut progress)?);
         let vocab = Vocab::new(Arc::clone(&weights));
         let adapters = params.lora.as_ref().map(|lora| weights.adapters(lora)).transpose()?;
         let (engine, mut started) = start_engine(&weights, &vocab, settings.as_ref(), draft)?;
@@ -111,7 +129,7 @@ impl Model {
         let recommended = GenerateOptions::recommended(|key| weights.metadata_value(key));
         let context_size = started.can_generate.then_some(started.n_ctx);
         let step = settings.as_ref().map(|settings| (settings.threads()[1], settings.n_ubatch));
-        let embedding = EmbeddingInfo::new(&path, &header, settings, context_size, &weights);
+        let embedding = EmbeddingInfo::new(path, &header, settings, context_size, &weights);
         let (n_threads, n_ubatch) = step.unwrap_or((1, 1));
         let limits = VisionLimits {
             media: params.media_limits.unwrap_or_default(),
@@ -134,7 +152,7 @@ impl Model {
             template_override: params.chat_template,
             defaults: defaults.or(&recommended),
             adapters: Mutex::new(adapters.unwrap_or_default()),
-            path,
+            path: path.clone(),
             file,
             settings: computed_with,
             fingerprint: OnceLock::new(),

@@ -15,10 +15,11 @@ use crate::options::{ContextParams, ModelParams};
 use crate::source::DraftFile;
 use mullama_gguf::GgufHeader;
 
-/// Decides the open settings of a model and its draft model, and refuses what does not fit. The memory of the
-/// projector is subtracted first.
+/// Decides the open settings of a model and its draft model, and refuses what does not fit. `name` is that of the model
+/// in messages. The memory of the projector is subtracted first.
 pub(crate) fn decide(
     path: &Path,
+    name: &str,
     header: &GgufHeader,
     params: &ModelParams,
     context: &ContextParams,
@@ -40,7 +41,7 @@ pub(crate) fn decide(
     if let Some(draft) = &draft {
         budgets = budgets.beside(&draft.placement);
     }
-    let search = PlacementSearch::new(path, header, request, budgets);
+    let search = PlacementSearch::new(path, name, header, request, budgets);
     let decision = search.decide().map_err(|error| {
         let error = draft.iter().fold(error, |error, draft| draft.explain(error));
         projector.iter().fold(error, |error, projector| projector.explain(error))

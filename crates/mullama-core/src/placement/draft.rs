@@ -38,7 +38,8 @@ impl<'a> PlacedDraft<'a> {
         let asked = ContextParams::default().with_n_ctx(context.n_ctx);
         let mut request = PlacementRequest::new(&draft.header, &params, weights, &asked)?;
         request.asked.context = context.of_draft();
-        let search = PlacementSearch::new(&draft.path, &draft.header, request, budgets);
+        let search =
+            PlacementSearch::new(&draft.path, &draft.name, &draft.header, request, budgets);
         let decision = search.decide().map_err(|error| match error.kind() {
             ErrorKind::DoesNotFit => {
                 error.with_context("draft_model", draft.path.display()).with_hint(Text::with_names(

@@ -17,7 +17,7 @@ use super::request::PlacementRequest;
 use crate::engine::{HostExperts, Placement, WeightSettings, Weights};
 use crate::runtime::{self, log};
 use crate::{Error, ErrorKind, Result};
-use mullama_base::folders::cache_dir;
+use mullama_base::Text;
 use mullama_gguf::{GgufHeader, TensorInfo};
 
 /// The context size in tokens below which `auto` moves layers to the CPU instead of reducing the context further.
@@ -32,21 +32,23 @@ const CONTEXT_STEP: u32 = 256;
 /// Lookup tables, which stay in system RAM.
 const LOOKUP_TENSORS: [&str; 2] = ["token_embd.weight", "position_embd.weight"];
 
-/// The message that GPU layers were requested but no GPU is available, with the reasons.
-fn no_gpu(path: &Path) -> String {
-    let failed = runtime::modules().iter().filter_map(|module| {
-        let reason = module.outcome.as_ref().err()?;
-        Some(format!("; {}: {reason}", module.path.display()))
-    });
-    let reasons: String = failed.collect();
-    format!("there is no GPU that can be used: {} runs on the CPU{reasons}", path.display())
+/// The message that GPU layers were requested but no GPU is available. The reasons why backend modules failed were logged
+/// when they were loaded.
+fn no_gpu(model: &str) -> String {
+    let failed = runtime::modules().iter().filter(|module| module.outcome.is_err());
+    let failed: Vec<_> = failed.map(|module| module.kind.as_str()).collect();
+    let note = match failed.as_slice() {
+        [] => String::new(),
+        failed => format!("; backend modules that failed: {}", failed.join(", ")),
+    };
+    format!("there is no GPU that can be used: {model} runs on the CPU{note}")
 }
 
 /// The search for the placement of one model.
 pub(crate) struct PlacementSearch<'a> {
     path: &'a Path,
     /// The name of the model in messages.
-    name: String,
+    name: &'a str,
     pub request: PlacementRequest,
     pub budgets: Budgets,
     /// Number of layers, including the output layer.
@@ -63,11 +65,14 @@ pub(crate) struct PlacementSearch<'a> {
     last_weights: RefCell<Option<(u64, Arc<Weights>)>>,
     /// Notes for the user about deviations from the requested settings.
     notes: RefCell<Vec<String>>,
+    /// The candidate of the last refusal.
+    refused: RefCell<Option<PlacementDecision>>,
 }
 
 impl<'a> PlacementSearch<'a> {
     pub fn new(
         path: &'a Path,
+        name: &'a str,
         header: &GgufHeader,
         request: PlacementRequest,
         budgets: Budgets,
@@ -77,11 +82,9 @@ impl<'a> PlacementSearch<'a> {
         let is_mixture = number(header, metadata, "expert_count").unwrap_or(0) > 0;
         let is_table = |tensor: &&TensorInfo| LOOKUP_TENSORS.contains(&tensor.name.as_str());
         let tables = header.tensors.iter().filter(is_table);
-        // The path of a file that was created for planning means nothing to the user; use the model's name.
-        let name = header.text("general.name").filter(|_| path.starts_with(cache_dir()));
         Self {
             path,
-            name: name.map_or_else(|| path.display().to_string(), str::to_owned),
+            name,
             request,
             budgets,
             all_layers,
@@ -91,6 +94,7 @@ impl<'a> PlacementSearch<'a> {
             cache: Cache::of(path),
             last_weights: RefCell::default(),
             notes: RefCell::default(),
+            refused: RefCell::default(),
         }
     }
 
@@ -101,7 +105,7 @@ impl<'a> PlacementSearch<'a> {
         self.notes.borrow_mut().extend(split_note.clone());
         if self.budgets.gpus.is_empty() || asked.weights.n_gpu_layers == Some(0) {
             if !are_layers_open && asked.weights.n_gpu_layers != Some(0) {
-                self.notes.borrow_mut().push(no_gpu(self.path));
+                self.notes.borrow_mut().push(no_gpu(self.name));
             }
             return self.check(asked.clone().with_layers(Some(0)), false);
         }
@@ -130,6 +134,11 @@ impl<'a> PlacementSearch<'a> {
         self.notes.borrow().clone()
     }
 
+    /// The settings that [`Self::decide`] refused.
+    pub fn refused(&self) -> Option<PlacementDecision> {
+        self.refused.borrow().clone()
+    }
+
     /// Whether more layers are requested than the model has. As in llama.cpp, this means as many as fit, so a lack of
     /// memory is not an error. In contrast, -1 and the exact number require all layers.
     fn exceeds_model_layers(&self) -> bool {
@@ -154,6 +163,7 @@ impl<'a> PlacementSearch<'a> {
     /// The error for a candidate that does not fit: which devices lack memory, and which settings would fit.
     fn refusal(&self, candidate: &PlacementDecision, on_gpus: bool) -> Result<Error> {
         let needed = self.dry_run(candidate)?;
+        let offer = |name, value: u32| Text::name(name).and(format!("={value} fits"));
         let mut offers = Vec::new();
         let mut context = Vec::new();
         let mut asked = format!("a context of {}", candidate.context.n_ctx);
@@ -162,17 +172,23 @@ impl<'a> PlacementSearch<'a> {
             let most = candidate.weights.n_gpu_layers.map_or(all, |layers| layers.min(all));
             let with = |layers| candidate.clone().with_layers(Some(layers));
             let best = largest(NONE, most, |layers| self.room(&with(layers), false))?;
-            offers.push(format!("n_gpu_layers={best} fits"));
+            offers.push(offer("n_gpu_layers", best));
             context.push(("max_n_gpu_layers", best));
             asked = format!("{most} of {all} layers on GPUs and {asked}");
         }
-        if let Some(smaller) = self.largest_context(candidate, 0, false)? {
-            offers.push(format!("context_size={} fits", smaller.context.n_ctx));
-            context.push(("max_context_size", smaller.context.n_ctx));
+        let smaller = self.largest_context(candidate, 0, false)?;
+        let mut largest_n_ctx = smaller.map(|smaller| smaller.context.n_ctx);
+        if self.request.are_layers_open {
+            // The refused candidate is on the CPU; a larger context may fit on GPUs.
+            let on_gpus = self.largest_context_on_gpus(candidate.context.n_ctx)?;
+            largest_n_ctx = largest_n_ctx.max(on_gpus);
         }
-        if offers.is_empty() {
-            offers.push("use a smaller model or quantisation".to_owned());
+        if let Some(n_ctx) = largest_n_ctx {
+            offers.push(offer("context_size", n_ctx));
+            context.push(("max_context_size", n_ctx));
         }
+        let hint = offers.into_iter().reduce(|all, one| all.and("; ").and(one));
+        *self.refused.borrow_mut() = Some(candidate.clone());
         let shortages = self.budgets.shortages(&needed).join("; ");
         let message = format!("{} with {asked} does not fit: {shortages}", self.name);
         let error = context
@@ -183,7 +199,7 @@ impl<'a> PlacementSearch<'a> {
         Ok(error
             .with_context("path", self.path.display())
             .with_context("devices", self.budgets.describe(&needed))
-            .with_hint(offers.join("; ")))
+            .with_hint(hint.unwrap_or_else(|| "use a smaller model or quantisation".into())))
     }
 
     /// The best placement that fits: all layers on as few GPUs as possible; otherwise, with the experts of some layers
@@ -420,7 +436,7 @@ mod tests {
         let budgets = Budgets::of(&weights, is_device_order_automatic(&params)).unwrap();
         let context = ContextParams::default().with_n_ctx(1024).with_n_ubatch(128);
         let request = PlacementRequest::new(&header, &params, weights, &context).unwrap();
-        body(&mut PlacementSearch::new(&path, &header, request, budgets))
+        body(&mut PlacementSearch::new(&path, model, &header, request, budgets))
     }
 
     /// Number of layers that fit, found by brute force over all numbers of layers and all ways to split them.

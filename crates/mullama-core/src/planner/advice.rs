@@ -11,11 +11,11 @@ const RULE_SHARE: f64 = 0.9;
 const MIN_WORTHWHILE_SPEEDUP: f64 = 1.2;
 
 impl Plan {
-    /// Adds the verdict and the advice to a plan that lacks them.
+    /// Adds the verdict, and advice on the placement, to a plan that lacks them.
     pub(super) fn rated(mut self) -> Self {
         let predicted = self.predicted.as_ref().filter(|_| self.fits);
         self.verdict = predicted.map(|predicted| Verdict::of(predicted.decode_tps));
-        self.advice = self.find_advice();
+        self.advice.extend(self.find_advice());
         self
     }
 

@@ -4,6 +4,7 @@ use super::model::PlanModel;
 use super::options::PlanOptions;
 use super::plan::{Alternative, Plan};
 use super::shape::{file_type, requantized};
+use super::source::HeaderFile;
 use crate::options::{GpuLayers, KvCacheType, KvCacheTypes};
 use crate::{ErrorKind, Result};
 use mullama_gguf::GgufHeader;
@@ -109,12 +110,14 @@ pub(super) fn requantised_plan(
     quantisation: &str,
     options: &PlanOptions,
 ) -> Result<Option<Plan>> {
-    let path = match requantized(model.path(), model.header(), file_type(quantisation)?) {
+    let HeaderFile { path, name } = model.file();
+    let path = match requantized(path, model.header(), file_type(quantisation)?) {
         Ok(path) => path,
         Err(error) if error.kind() == ErrorKind::Unsupported => return Ok(None),
         Err(error) => return Err(error),
     };
-    PlanModel::read(&path, options)?.plan(options, false).map(Some)
+    let file = HeaderFile { path, name: format!("{name} in {quantisation}") };
+    PlanModel::read(&file, options)?.plan(options, false).map(Some)
 }
 
 /// The considered quantisations nearest to the model's own.
@@ -209,10 +212,14 @@ mod tests {
         assert!(next_quantisations(&header(9999)).is_empty());
     }
 
+    fn fixture(name: &str) -> HeaderFile {
+        HeaderFile { path: mullama_testkit::fixture(name), name: name.to_owned() }
+    }
+
     #[test]
     fn what_does_not_fit_has_alternatives_that_do() {
-        let path = mullama_testkit::fixture("large");
-        let model = PlanModel::read(&path, &PlanOptions::default()).unwrap();
+        let file = fixture("large");
+        let model = PlanModel::read(&file, &PlanOptions::default()).unwrap();
         let options = PlanOptions::default()
             .with_devices([DeviceSpec::new(40 << 20)])
             .with_model(crate::ModelParams::default().with_n_gpu_layers(-1));
@@ -231,8 +238,8 @@ mod tests {
 
     #[test]
     fn sweeps_go_from_end_to_end() {
-        let path = mullama_testkit::fixture("small");
-        let model = PlanModel::read(&path, &PlanOptions::default()).unwrap();
+        let file = fixture("small");
+        let model = PlanModel::read(&file, &PlanOptions::default()).unwrap();
         let options = PlanOptions::default().with_devices([DeviceSpec::new(12 << 20)]);
         let layers = sweep(&model, &options, Sweep::Layers).unwrap();
         assert_eq!(layers.len(), 10);

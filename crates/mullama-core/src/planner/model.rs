@@ -1,13 +1,11 @@
 //! Planning one configuration of a model.
 
-use std::path::Path;
-
 use serde_json::{Map, Value};
 
 use super::environment::PlanEnvironment;
 use super::options::PlanOptions;
 use super::plan::{Plan, PlannedDevice, PlannedModel};
-use super::source::PlanSource;
+use super::source::{HeaderFile, PlanSource};
 use super::speed;
 use crate::device::Handle;
 use crate::engine::{HostExperts, Placement, check_adapters};
@@ -18,18 +16,24 @@ use crate::placement::{
 };
 use crate::source::{DraftFile, preflight};
 use crate::{ErrorKind, Result};
+use mullama_base::units;
 use mullama_gguf::GgufHeader;
 
 /// A model to plan, with its header.
 pub(super) struct PlanModel<'a> {
-    path: &'a Path,
+    file: &'a HeaderFile,
     header: GgufHeader,
     draft: Option<DraftFile>,
     projector: Option<PlacedProjector>,
 }
 
 impl<'a> PlanModel<'a> {
-    pub fn read(path: &'a Path, options: &PlanOptions) -> Result<Self> {
+    pub fn read(file: &'a HeaderFile, options: &PlanOptions) -> Result<Self> {
+        Self::check(file, options).map_err(|error| error.naming_file(&file.path, &file.name))
+    }
+
+    fn check(file: &'a HeaderFile, options: &PlanOptions) -> Result<Self> {
+        let path = &file.path;
         let header = GgufHeader::read_split(path)?;
         preflight::check_options(&header, &options.model)?;
         preflight::check(path, &header, false, options.model.metadata_overrides.as_ref())?;
@@ -38,17 +42,17 @@ impl<'a> PlanModel<'a> {
         let draft =
             options.model.draft_model.as_deref().filter(|&source| source != DraftFile::NONE);
         let find = |source: &str| {
-            let (file, _) = PlanSource::from(source).find(&PlanOptions::default())?;
-            DraftFile::at(file, path)
+            let (draft, _) = PlanSource::from(source).find(&PlanOptions::default())?;
+            DraftFile::at(draft.path, draft.name, path)
         };
         let draft = draft.map(find).transpose()?;
         let asked = options.model.projector.as_deref();
         let projector = PlacedProjector::find(path, None, &header, asked)?;
-        Ok(Self { path, header, draft, projector: projector.and_then(Result::ok) })
+        Ok(Self { file, header, draft, projector: projector.and_then(Result::ok) })
     }
 
-    pub fn path(&self) -> &Path {
-        self.path
+    pub fn file(&self) -> &HeaderFile {
+        self.file
     }
 
     pub fn header(&self) -> &GgufHeader {
@@ -88,14 +92,17 @@ impl<'a> PlanModel<'a> {
             Some(draft) => free.beside(&draft.placement),
             None => free,
         };
-        let search = PlacementSearch::new(self.path, &self.header, request, left);
+        let search =
+            PlacementSearch::new(&self.file.path, &self.file.name, &self.header, request, left);
         let (decision, refusal) = match no_draft.map_or_else(|| search.decide(), Err) {
             Ok(decision) => (decision, None),
             Err(error) if error.kind() == ErrorKind::DoesNotFit => {
                 let error = draft.iter().fold(error, |error, draft| draft.explain(error));
                 let explain = |error, projector: &PlacedProjector| projector.explain(error);
                 let error = self.projector.iter().fold(error, explain);
-                (search.request.asked.clone(), Some(error.report()))
+                let refused = search.refused();
+                let refused = refused.unwrap_or_else(|| search.request.asked.clone());
+                (refused, Some(error.render(options.naming).report()))
             }
             Err(error) => return Err(error),
         };
@@ -115,7 +122,8 @@ impl<'a> PlanModel<'a> {
         plan.predicted = speed::predict(&plan, &self.header, &environment.rates);
         if largest_context {
             let trained = number(&self.header, &weights.metadata, "context_length").unwrap_or(0);
-            plan.max_gpu_context_size = search.largest_context_on_gpus(trained as u32)?;
+            let most = (trained as u32).max(search.request.asked.context.n_ctx);
+            plan.max_gpu_context_size = search.largest_context_on_gpus(most)?;
         }
         Ok((plan, search.notes()))
     }
@@ -162,7 +170,22 @@ fn describe(
         .collect();
     let host = share(&budgets.host);
     let on_gpus = search.all_layers.saturating_sub(host.layers);
+    let is_used = |gpu: &&Budget| devices.iter().any(|used| used.name == gpu.name);
+    let unused = budgets.gpus.iter().filter(|gpu| !is_used(gpu));
+    let advice = unused.filter_map(|gpu| {
+        let reason = if refusal.is_some() {
+            "with it, the model does not fit either".to_owned()
+        } else if on_gpus >= search.all_layers {
+            "the model fits without it".to_owned()
+        } else if search.request.asked.weights.n_gpu_layers == Some(0) {
+            return None;
+        } else {
+            format!("{} are too little for a layer", units::memory(gpu.free))
+        };
+        Some(format!("{} is not used: {reason}.", gpu.name))
+    });
     Plan {
+        advice: advice.collect(),
         model: PlannedModel {
             name: header.text("general.name").map(str::to_owned),
             architecture: header.text("general.architecture").unwrap_or_default().to_owned(),
@@ -186,7 +209,6 @@ fn describe(
         host,
         predicted: None,
         verdict: None,
-        advice: Vec::new(),
         alternatives: Vec::new(),
         options: Map::new(),
     }

@@ -43,12 +43,15 @@ pub struct PlanOptions {
     pub context: ContextParams,
     /// The hardware.
     pub hardware: PlanFields,
+    /// The style of option names in the plan's texts.
+    #[serde(skip)]
+    pub naming: Naming,
 }
 
 impl PlanOptions {
     /// Parses options by name, as passed from another language.
     pub fn parse(arguments: Map<String, Value>, naming: Naming) -> Result<Self> {
-        let mut options = Self::default();
+        let mut options = Self { naming, ..Self::default() };
         // Planning and loading both have `devices`; the first entry in the list, that of planning,
         // receives it.
         parse_options(
@@ -82,6 +85,13 @@ impl PlanOptions {
     #[must_use]
     pub fn with_devices(mut self, devices: impl Into<DeviceList>) -> Self {
         self.hardware.devices = Some(devices.into());
+        self
+    }
+
+    /// Sets the style of option names in the plan's texts.
+    #[must_use]
+    pub fn with_naming(mut self, naming: Naming) -> Self {
+        self.naming = naming;
         self
     }
 

@@ -28,8 +28,8 @@ fn start(options: &PlanOptions) -> Result<Option<RwLockReadGuard<'static, ()>>> 
 /// [`Shape`]: crate::Shape
 pub fn plan(source: impl Into<PlanSource>, options: &PlanOptions) -> Result<Plan> {
     let _engine = start(options)?;
-    let (header, options) = source.into().find(options)?;
-    let model = PlanModel::read(&header, &options)?;
+    let (file, options) = source.into().find(options)?;
+    let model = PlanModel::read(&file, &options)?;
     let with_alternatives = options.hardware.settled_alternatives();
     let (mut plan, notes) = model.plan_with_notes(&options, with_alternatives)?;
     for note in notes {
@@ -49,8 +49,8 @@ pub fn sweep(
     what: Sweep,
 ) -> Result<Vec<(String, Plan)>> {
     let _engine = start(options)?;
-    let (header, options) = source.into().find(options)?;
-    alternatives::sweep(&PlanModel::read(&header, &options)?, &options, what)
+    let (file, options) = source.into().find(options)?;
+    alternatives::sweep(&PlanModel::read(&file, &options)?, &options, what)
 }
 
 #[cfg(test)]

@@ -98,9 +98,14 @@ impl Shape {
         cached_file("headers", &format!("{self:?}"), |path| self.document()?.write_sparse(path))
     }
 
+    /// The name of the model in messages.
+    pub(super) fn name(&self) -> String {
+        format!("a model of the shape {}", self.summary())
+    }
+
     fn document(&self) -> Result<Document> {
         let mut document = Document::default();
-        let name = format!("a model of the shape {}", self.summary());
+        let name = self.name();
         for (key, text) in [
             ("general.architecture", self.architecture.as_str()),
             ("general.name", name.as_str()),

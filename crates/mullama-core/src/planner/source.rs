@@ -11,6 +11,13 @@ use crate::source::ResolvedModel;
 use crate::{Error, ErrorKind, Result};
 use mullama_base::folders::cache_dir;
 
+/// The file with the header of a model to plan.
+pub(super) struct HeaderFile {
+    pub path: PathBuf,
+    /// The name of the model in messages.
+    pub name: String,
+}
+
 /// What to plan: a model, or the shape of one.
 #[derive(Debug, Clone, PartialEq)]
 pub enum PlanSource {
@@ -36,9 +43,9 @@ impl PlanSource {
 
     /// Returns the file with the header, and the options completed with those stored with the
     /// model.
-    pub(super) fn find(&self, options: &PlanOptions) -> Result<(PathBuf, PlanOptions)> {
+    pub(super) fn find(&self, options: &PlanOptions) -> Result<(HeaderFile, PlanOptions)> {
         let mut options = options.clone();
-        let header = match self {
+        let file = match self {
             Self::Model(source) => match ResolvedModel::find(source) {
                 Ok(found) => {
                     found.fill_options(&mut options.model, &mut options.context)?;
@@ -47,16 +54,17 @@ impl PlanSource {
                         let own = found.projector()?;
                         options.model.projector = own.map(|path| path.display().to_string());
                     }
-                    found.path
+                    HeaderFile { path: found.path, name: found.name }
                 }
                 Err(error) if error.kind() == ErrorKind::NotFound => {
-                    remote_header(source).unwrap_or(Err(error))?
+                    let path = remote_header(source).unwrap_or(Err(error))?;
+                    HeaderFile { path, name: source.display().to_string() }
                 }
                 Err(error) => return Err(error),
             },
-            Self::Shape(shape) => shape.file()?,
+            Self::Shape(shape) => HeaderFile { path: shape.file()?, name: shape.name() },
         };
-        Ok((header, options))
+        Ok((file, options))
     }
 }
 

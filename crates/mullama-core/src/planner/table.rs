@@ -60,7 +60,7 @@ impl Plan {
         text += &self.device_table(width);
         text.push('\n');
         text += &self.bars(width);
-        if let Some(predicted) = &self.predicted {
+        if let Some(predicted) = self.predicted.as_ref().filter(|_| self.fits) {
             let _ = write!(text, "\n{predicted}");
         }
         if let Some(verdict) = self.verdict {
@@ -98,7 +98,8 @@ impl Plan {
             );
         }
         if !hidden.is_empty() {
-            let _ = writeln!(text, "  ({} more do not fit)", hidden.len());
+            let verb = if hidden.len() == 1 { "does" } else { "do" };
+            let _ = writeln!(text, "  ({} more {verb} not fit)", hidden.len());
         }
         text
     }
@@ -349,7 +350,7 @@ mod tests {
         plan.alternatives = vec![other("one way", true), other("another", false)];
         let text = plan.to_string();
         assert!(text.contains("one way") && !text.contains("another"), "{text}");
-        assert!(text.contains("(1 more do not fit)"), "{text}");
+        assert!(text.contains("(1 more does not fit)"), "{text}");
         let text = plan.text(None, true);
         assert!(text.contains("another") && text.contains("does not fit: 1 of"), "{text}");
     }

@@ -17,6 +17,8 @@ const MAX_EXTRA_TOKENS: usize = 512;
 /// The file of a draft model.
 pub(crate) struct DraftFile {
     pub path: PathBuf,
+    /// The name in messages.
+    pub name: String,
     pub header: GgufHeader,
 }
 
@@ -27,24 +29,27 @@ impl DraftFile {
     /// Finds the requested draft model, if any. `model` is the file of the main model.
     pub fn find(source: Option<&str>, model: &Path) -> Result<Option<Self>> {
         let Some(source) = source.filter(|source| *source != Self::NONE) else { return Ok(None) };
-        let found = ResolvedModel::find(source);
-        let path = found.map_err(|error| error.with_context("option", "draft_model"))?.path;
-        Self::at(path, model).map(Some)
+        let found = ResolvedModel::find(source)
+            .map_err(|error| error.with_context("option", "draft_model"))?;
+        Self::at(found.path, found.name, model).map(Some)
     }
 
     /// Opens the draft model at `path` and checks it against the main model's file `model`.
-    pub fn at(path: PathBuf, model: &Path) -> Result<Self> {
-        let header = GgufHeader::read(&path)?;
-        preflight::check(&path, &header, false, None)?;
-        let difference = difference(&Vocabulary::read(model)?, &Vocabulary::read(&path)?);
+    pub fn at(path: PathBuf, name: String, model: &Path) -> Result<Self> {
+        Self::open(&path, &name, model).map_err(|error| error.naming_file(&path, &name))
+    }
+
+    fn open(path: &Path, name: &str, model: &Path) -> Result<Self> {
+        let header = GgufHeader::read(path)?;
+        preflight::check(path, &header, false, None)?;
+        let difference = difference(&Vocabulary::read(model)?, &Vocabulary::read(path)?);
         if let Some(difference) = difference {
-            let problem =
-                format!("{} has another vocabulary than the model: {difference}", path.display());
+            let problem = format!("{name} has another vocabulary than the model: {difference}");
             return Err(Error::option("draft_model", problem)
                 .with_context("path", path.display())
                 .with_hint("use a smaller model of the same family"));
         }
-        Ok(Self { path, header })
+        Ok(Self { path: path.to_owned(), name: name.to_owned(), header })
     }
 }
 

@@ -45,6 +45,8 @@ const MATRIX_TYPES: [TensorType; 12] = [
 #[derive(Debug, Clone)]
 pub(crate) struct ProjectorFile {
     pub path: PathBuf,
+    /// The name in messages: "the projector mmproj.gguf", or "the projector of llama3.2-vision:latest".
+    pub name: String,
     /// Maximum aspect ratio of a picture (longer side divided by shorter side): the projector's input size in pixels.
     pub longest: u32,
 }
@@ -70,12 +72,17 @@ pub(crate) fn find(
         },
         Some(path) => {
             let path = mullama_base::folders::expand_home(Path::new(path)).into_owned();
-            return check(&path, header).map(|file| Some(Ok(file)));
+            let name = format!("the projector {}", path.display());
+            return check(&path, name, header).map(|file| Some(Ok(file)));
         }
     };
     let mut first_problem = None;
     for path in candidates {
-        match check(&path, header) {
+        let name = match stored {
+            Some(model) => format!("the projector of {}", model.name),
+            None => format!("the projector {}", path.display()),
+        };
+        match check(&path, name, header) {
             Ok(file) => return Ok(Some(Ok(file))),
             Err(error) => _ = first_problem.get_or_insert(error),
         }
@@ -121,10 +128,10 @@ fn beside(model: &Path) -> Vec<PathBuf> {
 }
 
 /// Refuses a projector that would crash the engine, has an unsupported type, or belongs to another model.
-fn check(path: &Path, model: &GgufHeader) -> Result<ProjectorFile> {
-    let header = GgufHeader::read(path)?;
+fn check(path: &Path, name: String, model: &GgufHeader) -> Result<ProjectorFile> {
+    let header = GgufHeader::read(path).map_err(|error| error.naming_file(path, &name))?;
     let refuse = |kind: ErrorKind, problem: String| {
-        let message = format!("cannot use the projector {}: {problem}", path.display());
+        let message = format!("cannot use {name}: {problem}");
         Error::new(kind, message).with_context("path", path.display())
     };
     if header.text("general.architecture") != Some("clip") {
@@ -160,7 +167,7 @@ fn check(path: &Path, model: &GgufHeader) -> Result<ProjectorFile> {
             .with_context("model_embedding", width)
             .with_hint("it belongs to another model"));
     }
-    Ok(ProjectorFile { path: path.to_path_buf(), longest })
+    Ok(ProjectorFile { path: path.to_path_buf(), name, longest })
 }
 
 /// Length of the embeddings that the projector returns.

@@ -20,6 +20,8 @@ pub struct ResolvedModel {
     pub path: PathBuf,
     /// The model in the local store. None if the source is a path or the built-in model.
     pub stored: Option<hub::StoredModel>,
+    /// The name in messages: that of the stored or built-in model, or the path.
+    pub name: String,
 }
 
 /// The options that a Modelfile can set.
@@ -59,25 +61,50 @@ impl ResolvedModel {
     /// downloaded. Pipes, sockets and devices count as files, which reading refuses: their names are not looked up.
     pub fn find(source: impl AsRef<Path>) -> Result<Self> {
         let source = &*folders::expand_home(source.as_ref());
-        let file = |path: PathBuf| Self { path, stored: None };
+        let file = |path: PathBuf| {
+            let name = path.display().to_string();
+            Self { path, stored: None, name }
+        };
+        let built_in = |path| Self { path, stored: None, name: hub::BUILT_IN.to_owned() };
         if source.exists() && !source.is_dir() {
             return Ok(file(source.to_path_buf()));
         }
         let name = source.to_str().filter(|text| !text.is_empty());
         match name.map(hub::Source::parse).transpose() {
-            Ok(Some(hub::Source::Name(name))) if name.is_built_in() => demo::path().map(file),
+            Ok(Some(hub::Source::Name(name))) if name.is_built_in() => demo::path().map(built_in),
             Ok(Some(name)) if !matches!(name, hub::Source::Path(_)) => {
                 match hub::Store::open()?.find_source(&name) {
                     // A folder may have the name of a model. The error for a folder is more helpful.
                     Err(_) if source.is_dir() => Ok(file(source.to_path_buf())),
                     Err(error) => Err(hint_at_demo(source, error)),
-                    Ok(model) => Ok(Self { path: model.path.clone(), stored: Some(model) }),
+                    Ok(model) => Ok(Self {
+                        path: model.path.clone(),
+                        name: model.name.to_string(),
+                        stored: Some(model),
+                    }),
                 }
             }
             _ if source.exists() => Ok(file(source.to_path_buf())),
             Err(error) => Err(error),
             Ok(_) => Err(no_file(source)),
         }
+    }
+
+    /// The same file without what is stored with the model: its parameters, messages, template, adapters, projector.
+    #[must_use]
+    pub fn without_defaults(&self) -> Self {
+        Self { stored: None, ..self.clone() }
+    }
+
+    /// Shows the model's name instead of the paths of its files in the texts of an error.
+    pub(crate) fn named(&self, error: Error) -> Error {
+        let error = error.naming_file(&self.path, &self.name);
+        let Some(model) = &self.stored else { return error };
+        let adapters = model.adapters.iter().map(|path| ("adapter", path));
+        let others = adapters.chain(model.draft.iter().map(|path| ("draft model", path)));
+        others.fold(error, |error, (kind, path)| {
+            error.naming_file(path, &format!("the {kind} of {}", self.name))
+        })
     }
 
     /// The options that are stored with the model (`PARAMETER`, `ADAPTER` and `DRAFT` in a Modelfile), by mullama's
@@ -235,6 +262,11 @@ fn hint_at_demo(source: &Path, error: Error) -> Error {
 
 /// The error for a missing file, with the most similar file name in its folder as a hint.
 fn no_file(source: &Path) -> Error {
+    if source.as_os_str().is_empty() {
+        let message = "the path or name of the model is empty";
+        return Error::new(ErrorKind::NotFound, message)
+            .with_hint("demo is the built-in model; `mullama list` shows the models in the store");
+    }
     let shown = source.display();
     let error = Error::new(ErrorKind::NotFound, format!("there is no file at {shown}"))
         .with_context("path", shown);
@@ -265,6 +297,8 @@ mod tests {
         std::fs::write(folder.path().join("model-q8.gguf"), "x").unwrap();
         let error = ResolvedModel::find(folder.path().join("model-q4.gguf")).unwrap_err();
         assert!(error.hint().unwrap().contains("model-q8.gguf"), "{error:?}");
+        let error = ResolvedModel::find("").unwrap_err();
+        assert_eq!(error.to_string(), "the path or name of the model is empty");
         let error = ResolvedModel::find(folder.path().join("other")).unwrap_err();
         assert!(error.hint().unwrap().contains("check the path"), "{error:?}");
     }
@@ -273,5 +307,6 @@ mod tests {
     fn the_built_in_model_is_not_pulled() {
         let error = pull("demo", hub::PullOptions::default()).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::InvalidArgument);
+        assert_eq!(error.to_string(), "demo is built in: there is nothing to download");
     }
 }
