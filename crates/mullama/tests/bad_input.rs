@@ -224,12 +224,18 @@ fn options_out_of_range() {
 }
 
 #[test]
-fn a_broken_template_is_an_error_when_it_is_used() {
-    for template in ["{% if %}", "{{ messages[0].nothing.at.all }}", "{{ raise_exception('no') }}"]
-    {
+fn a_broken_template_is_refused_at_loading_or_when_it_is_used() {
+    let load = |template: &str| {
         let params = ModelParams::default().with_chat_template(template);
-        let context = ContextParams::default().with_n_threads(1);
-        let model = Model::load("demo", params, context).unwrap();
+        Model::load("demo", params, ContextParams::default().with_n_threads(1))
+    };
+    for template in ["{{", "{% if %}", "{% for m in messages %}{{ m.content }}", "{{ 1 + }}"] {
+        let error = load(template).map(drop).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Template, "{template}");
+        assert!(error.to_string().starts_with("the chat template is invalid: "), "{error}");
+    }
+    for template in ["{{ messages[0].nothing.at.all }}", "{{ raise_exception('no') }}"] {
+        let model = load(template).unwrap();
         let error = model.chat(&[Message::user("Hi")], &GenerateOptions::default().into());
         assert_eq!(error.unwrap_err().kind(), ErrorKind::Template, "{template}");
         assert!(model.generate("Hi", &GenerateOptions::default().with_max_tokens(1)).is_ok());

@@ -11,6 +11,7 @@ use super::handle::{Model, Shared};
 use super::info::ModelInfo;
 use super::loaded::Loaded;
 use super::vision::{Vision, VisionLimits};
+use crate::chat::Templates;
 use crate::device::{DeviceSet, cuda};
 use crate::embedding::{Embedders, EmbeddingInfo};
 use crate::engine::{ContextSettings, Vocab, WeightSettings, Weights};
@@ -78,6 +79,7 @@ impl Model {
             None => GgufHeader::read(&source.path)?,
         };
         preflight::check_options(&header, &params)?;
+        params.chat_template.as_deref().map_or(Ok(()), Templates::check)?;
         let (defaults, unusable) = ModelDefaults::fill(source, &header, &mut params, &mut context)?;
         let vocab_only = params.settled_vocab_only();
         let ResolvedModel { path, stored, name } = source;

@@ -64,12 +64,12 @@ impl Templates {
             let specials = OnceLock::new();
             Ok(Self { engine, capabilities, with_tools, can_think, specials })
         };
-        with_stack(STACK, || {
-            RenderBounds::run_within(CancelToken::new(), RenderInputs::default(), compile)
-        })?
-        .map_err(|reason| {
-            Error::new(ErrorKind::Template, format!("the chat template is invalid: {reason}"))
-        })
+        compiled(compile)
+    }
+
+    /// Refuses a template that cannot be compiled.
+    pub fn check(source: &str) -> Result<()> {
+        compiled(|| Jinja::new(source).map(drop))
     }
 
     /// Whether tools are rendered into the prompt.
@@ -99,6 +99,16 @@ impl Templates {
         let given = RenderInputs { tools: tools.to_vec(), marks: marks.cloned() };
         RenderBounds::run_within(cancel.clone(), given, || self.engine.apply(&request.to_string()))
     }
+}
+
+/// Runs a function that compiles templates, with the stack and within the bounds that they need.
+fn compiled<T: Send>(compile: impl FnOnce() -> Result<T, String> + Send) -> Result<T> {
+    with_stack(STACK, || {
+        RenderBounds::run_within(CancelToken::new(), RenderInputs::default(), compile)
+    })?
+    .map_err(|reason| {
+        Error::new(ErrorKind::Template, format!("the chat template is invalid: {reason}"))
+    })
 }
 
 /// The tokens that a vocabulary adds around a text.
