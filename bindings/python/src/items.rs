@@ -80,8 +80,16 @@ impl<'a> Count<'a> {
 /// Iterates over a list, or any other ordered iterable. `what` names its items in the error message. Text, bytes and
 /// mappings are refused: they are iterable, but not over such items.
 pub fn iterate<'py>(value: &Bound<'py, PyAny>, what: &str) -> PyResult<Bound<'py, PyIterator>> {
+    iterate_expected(value, &format!("a list of {what}"))
+}
+
+/// Like [`iterate`]; `expected` describes the argument in the error message.
+pub fn iterate_expected<'py>(
+    value: &Bound<'py, PyAny>,
+    expected: &str,
+) -> PyResult<Bound<'py, PyIterator>> {
     let refused =
-        || PyTypeError::new_err(format!("expected a list of {what}, not {}", class_name(value)));
+        || PyTypeError::new_err(format!("expected {expected}, not {}", class_name(value)));
     let misleading = value.is_instance_of::<PyString>()
         || value.is_instance_of::<PyBytes>()
         || value.is_instance_of::<PyByteArray>()

@@ -10,7 +10,7 @@ use pyo3::types::{PyBool, PyBytes, PyMemoryView, PyString};
 
 use crate::errors::{class_name, raise};
 use crate::hints::hint;
-use crate::items::{Count, collect, iterate};
+use crate::items::{Count, collect, iterate, iterate_expected};
 
 /// A `str`.
 pub struct Text(pub String);
@@ -105,8 +105,8 @@ impl FromPyObject<'_, '_> for PromptArgument {
         if value.is_instance_of::<PyString>() {
             return value.extract::<Text>().map(|text| Self(text.0.into()));
         }
-        let tokens = value.extract::<Tokens>()?;
-        Ok(Self(tokens.0.into()))
+        let items = iterate_expected(&value, "a string or a list of token ids as the prompt")?;
+        Ok(Self(Tokens::collect(value.py(), items)?.0.into()))
     }
 }
 

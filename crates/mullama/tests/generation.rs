@@ -313,6 +313,7 @@ fn a_bad_grammar_is_an_error_and_harms_no_one() {
     let grammars = [
         ("root ::= (", "expecting"),
         ("root = x", "expecting ::="),
+        ("x", "expecting ::= at its end"),
         ("root ::= \"a", "end of input"),
         ("other ::= \"a\"", "\"root\""),
         ("root ::= missing", "\"missing\" is used and not defined"),

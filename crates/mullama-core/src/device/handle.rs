@@ -179,8 +179,14 @@ pub(crate) fn find(devices: &[Handle], wanted: &str) -> Result<Handle> {
     })
 }
 
-/// Finds several devices by name.
+/// The name that stands for no device, as in llama.cpp.
+pub(crate) const NO_DEVICE: &str = "none";
+
+/// Finds several devices by name. [`NO_DEVICE`] alone is an empty list.
 pub(crate) fn find_all(devices: &[Handle], names: &[String]) -> Result<Vec<Handle>> {
+    if matches!(names, [name] if name == NO_DEVICE) {
+        return Ok(Vec::new());
+    }
     let find = |name: &String| find(devices, name).map_err(|error| Error::option("devices", error));
     names.iter().map(find).collect()
 }

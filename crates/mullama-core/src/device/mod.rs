@@ -8,6 +8,6 @@ pub mod rpc;
 mod set;
 mod simulated;
 
-pub(crate) use handle::{HOST, Handle, find, gpus_of, local, processors};
+pub(crate) use handle::{HOST, Handle, NO_DEVICE, find, gpus_of, local, processors};
 pub(crate) use set::DeviceSet;
 pub(crate) use simulated::{SimulatedGpu, check_backend, simulate};

@@ -21,6 +21,12 @@ impl OptionKind {
     pub const fn new(python: &'static str, typescript: &'static str, flag: FlagForm) -> Self {
         Self { python, typescript, flag }
     }
+
+    /// The words that are its values, for messages: "one of `auto`, `on`, `off`". None if it has other values.
+    pub(super) fn words(&self) -> Option<String> {
+        let words = self.python.strip_prefix("Literal[")?.strip_suffix(']')?;
+        Some(format!("one of {}", words.replace('"', "`")))
+    }
 }
 
 /// The notation of an option's values on the command line.
@@ -92,7 +98,7 @@ option_type! {
     String: "str", "string", FlagForm::Text("TEXT");
     Vec<f32>: "Sequence[float]", "number[]", FlagForm::Numbers;
     Vec<String>: "Sequence[str]", "string[]", FlagForm::Texts;
-    Names: "Sequence[str]", "string[]", FlagForm::Names;
+    Names: "str | Sequence[str]", "string | string[]", FlagForm::Names;
     JsonSchema: "Mapping[str, object] | str | bool", "JsonSchema", FlagForm::Json;
     ToolChoice: r#"Literal["auto", "none", "required"] | Mapping[str, object]"#, "ToolChoice", FlagForm::Json;
     ResponseFormat: "Mapping[str, object] | type[Any]", "ResponseFormat", FlagForm::Json;

@@ -50,6 +50,7 @@ pub use size::ByteSize;
 pub(crate) use table::options;
 pub(crate) use timeout::deadline;
 pub(crate) use wrong_type::describe;
+use wrong_type::describe_expected;
 
 use crate::{Error, Naming, Result};
 
@@ -146,9 +147,17 @@ pub fn parse_options(
             Some((target, spec))
         });
         let Some((target, spec)) = found else { return Err(unknown(&key, targets, naming)) };
-        let value = spec.minus_one.replace(value);
+        let value = match spec.minus_one.replace(value) {
+            // One name is a list of one.
+            Value::String(name) if matches!(spec.kind.flag, FlagForm::Names) => {
+                Value::Array(vec![Value::String(name)])
+            }
+            value => value,
+        };
         if !value.is_null() {
-            target.set(spec.name, value).map_err(|error| refuse(&key, spec, &describe(&error)))?;
+            target.set(spec.name, value).map_err(|error| {
+                refuse(&key, spec, &describe_expected(&error, spec.kind.words().as_deref()))
+            })?;
         }
     }
     Ok(())
@@ -197,6 +206,14 @@ mod tests {
         let options = parse(json!({"maxTokens": 3, "topNSigma": 1}), Naming::Camel).unwrap();
         assert_eq!((options.max_tokens, options.top_n_sigma), (Some(3), Some(1.0)));
         assert!(parse(json!({"maxTokens": 3}), Naming::Snake).is_err());
+        let mut context = ContextParams::default();
+        let asked = json!({"flash_attention": true}).as_object().unwrap().clone();
+        let error = parse_options(&mut [&mut context], asked, Naming::Snake).unwrap_err();
+        assert!(error.to_string().ends_with("expected one of `auto`, `on`, `off`, not `true`"));
+        let mut model = ModelParams::default();
+        let asked = json!({"devices": "CUDA0"}).as_object().unwrap().clone();
+        parse_options(&mut [&mut model], asked, Naming::Snake).unwrap();
+        assert_eq!(model.devices, Some(vec!["CUDA0".to_owned()]));
     }
 
     #[test]

@@ -16,9 +16,9 @@ use crate::{Error, ErrorKind, Result};
 options! {
     /// The placement of a model, and how its file is read.
     pub struct ModelParams {
-        /// Number of layers on GPUs: -1 or `All` for all, 0 for none, N for that many, `Auto` for as
+        /// Number of layers on GPUs: -1 or `all` for all, 0 for none, N for that many, `auto` for as
         /// many as fit. The output layer counts as one. A number above the model's layers, such as 99
-        /// or 999, means all, or as many as fit. Default: `Auto`.
+        /// or 999, means all, or as many as fit. Default: `auto`.
         n_gpu_layers <- GpuLayers,
         /// How a model is split across several GPUs: `none`, `layer`, `row`, `tensor`. Default:
         /// `layer`.
@@ -27,7 +27,8 @@ options! {
         tensor_split <- Vec<f32>,
         /// Index of the GPU to fill first; in split mode `none`, the only one used.
         main_gpu: u32 = 0,
-        /// Names of the devices that may be used; `auto` fills them in this order. Default: all.
+        /// Names of the devices that may be used, or `none`; `auto` fills them in this order. Default:
+        /// all.
         devices <- Vec<String> as Names; flag "device",
         /// Maximum number of GPUs to use: those with the most free memory, or the first of `devices`.
         /// Default: all.
@@ -74,7 +75,7 @@ options! {
         /// (speculative decoding): a path or a name, as for the model itself; `none` for none.
         /// Default: the model's `DRAFT`, if its Modelfile has one.
         draft_model <- String,
-        /// Number of layers of the draft model on GPUs, like `n_gpu_layers`. Default: `Auto`.
+        /// Number of layers of the draft model on GPUs, like `n_gpu_layers`. Default: `auto`.
         draft_gpu_layers <- GpuLayers,
         /// Names of the devices that the draft model may use. Default: those of the model.
         draft_devices <- Vec<String> as Names; flag "draft-device",

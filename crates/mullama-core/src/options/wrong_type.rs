@@ -5,13 +5,22 @@ const MAX_SHOWN_CHARACTERS: usize = 60;
 
 /// Converts an error of serde to a message for users of any language.
 pub(crate) fn describe(error: &serde_json::Error) -> String {
+    describe_expected(error, None)
+}
+
+/// Like [`describe`], for a value that must be one of `words`, if given.
+pub(crate) fn describe_expected(error: &serde_json::Error, words: Option<&str>) -> String {
     let error = error.to_string();
     // `serde_json` adds a line and column, which are meaningless for values that were not parsed from text.
     let error = error.split_once(" at line ").map_or(&*error, |(error, _)| error);
     let problem =
         ["invalid type: ", "invalid value: "].iter().find_map(|it| error.strip_prefix(it));
     if let Some((given, expected)) = problem.and_then(|it| it.rsplit_once(", expected ")) {
-        return format!("expected {}, not {}", kind(expected), value(given));
+        let expected = match (expected, words) {
+            ("string or map", Some(words)) => words,
+            _ => kind(expected),
+        };
+        return format!("expected {expected}, not {}", value(given));
     }
     if let Some((given, known)) =
         error.strip_prefix("unknown variant ").and_then(|it| it.split_once(", expected "))

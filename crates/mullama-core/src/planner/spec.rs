@@ -8,7 +8,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use serde_json::{Map, Value};
 
 use super::hardware;
-use crate::device::{DeviceSet, SimulatedGpu, check_backend};
+use crate::device::{DeviceSet, NO_DEVICE, SimulatedGpu, check_backend};
 use crate::{Error, Result};
 
 /// Smallest accepted memory size given as a number. Smaller numbers are rejected, since the unit was probably
@@ -317,6 +317,11 @@ impl DeviceList {
             }
             _ => None,
         };
+        if let [DeviceChoice::Written(Value::String(name))] = &*self.0
+            && name == NO_DEVICE
+        {
+            return Ok(Devices::Here(Vec::new()));
+        }
         let names: Vec<_> = self.0.iter().filter_map(named).collect();
         if !names.is_empty() && names.len() == self.0.len() {
             return Ok(Devices::Here(names));

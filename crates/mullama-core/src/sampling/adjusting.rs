@@ -45,7 +45,7 @@ impl Adjusting {
             self.logits[token as usize] = f32::NEG_INFINITY;
         }
         if are_forbidden(&self.logits) {
-            let problem = "no token is left that begins none of them";
+            let problem = "they leave no token to continue the answer";
             return Err(Error::option("banned_phrases", problem));
         }
         Ok(&self.logits)

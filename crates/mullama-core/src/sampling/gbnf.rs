@@ -191,8 +191,12 @@ impl Gbnf {
         let text =
             CString::new(grammar).map_err(|_| unusable("the grammar contains a NUL byte"))?;
         // SAFETY: the vocabulary is alive.
-        let parsed = unsafe { sys::shim::parse_grammar(vocab.as_ptr(), &text) }
-            .map_err(|reason| unusable(&format!("the grammar cannot be used: {reason}")))?;
+        let parsed =
+            unsafe { sys::shim::parse_grammar(vocab.as_ptr(), &text) }.map_err(|reason| {
+                // The engine quotes the rest of the grammar, which may be empty.
+                let end = if reason.ends_with(" at ") { "its end" } else { "" };
+                unusable(&format!("the grammar cannot be used: {reason}{end}"))
+            })?;
         let parsed: Parsed = serde_json::from_str(&parsed)
             .map_err(|error| Error::new(ErrorKind::Internal, error.to_string()))?;
         let mut rules = Vec::with_capacity(parsed.rules.len());
