@@ -271,6 +271,9 @@ fn requests_are_listed_and_cancelled_by_name() {
     let named = endless().with_request_id("mine").with_client("someone").with_priority(3);
     let first = running(&model, &named);
     let second = model.stream("Then", &endless()).unwrap();
+    let error = model.generate("x", &greedy().with_request_id("mine")).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidArgument);
+    assert!(error.to_string().contains("`request_id`"), "{error}");
     wait_for("both are known", || model.requests().unwrap().len() == 2);
     let [one, other] = model.requests().unwrap().try_into().unwrap();
     assert_eq!(
@@ -284,6 +287,14 @@ fn requests_are_listed_and_cancelled_by_name() {
     assert!(model.cancel_request("mine").unwrap());
     assert_eq!(first.finish().unwrap().stop_reason.kind, StopKind::Cancelled);
     assert!(!model.cancel_request("mine").unwrap());
+    // The id is free again, and numbers skip those that are taken.
+    let next = (other.id.parse::<u64>().unwrap() + 1).to_string();
+    let taken = model.stream("x", &endless().with_request_id(next.as_str())).unwrap();
+    let numbered = model.stream("x", &endless()).unwrap();
+    let ids = || model.requests().unwrap().into_iter().map(|it| it.id).collect::<Vec<_>>();
+    wait_for("both are known", || ids().len() == 3);
+    assert_eq!(ids().iter().filter(|id| **id == next).count(), 1, "{:?}", ids());
+    drop((taken, numbered));
     assert!(model.cancel_request(&other.id).unwrap());
     assert_eq!(second.finish().unwrap().stop_reason.kind, StopKind::Cancelled);
     wait_for("none is left", || model.requests().unwrap().is_empty());

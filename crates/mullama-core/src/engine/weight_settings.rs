@@ -12,6 +12,7 @@ use serde_json::Value;
 use crate::device::{DeviceSet, HOST, Handle, find, kernels};
 use crate::options::{CpuKernels, GpuLayers, ModelParams, SplitMode, check_range};
 use crate::{Error, Result};
+use mullama_base::units;
 
 /// The tensors of a mixture's experts (llama.cpp's `LLM_FFN_EXPS_REGEX`).
 const EXPERTS: &str = "\\.ffn_(up|down|gate|gate_up)_(ch|)exps";
@@ -342,12 +343,13 @@ fn check_split(shares: &[f32], gpus: usize) -> Result<()> {
     }
     // A machine without a GPU runs everything on its CPU, whatever the shares.
     if gpus > 0 && shares.len() > gpus {
-        return problem(format!("{} shares for {gpus} GPUs", shares.len()));
+        let counts = [units::count(shares.len(), "share"), units::count(gpus, "GPU")];
+        return problem(counts.join(" for "));
     }
     // SAFETY: a constant of the engine.
     let most = unsafe { sys::llama_max_devices() };
     if shares.len() > most {
-        return problem(format!("{} shares for at most {most} devices", shares.len()));
+        return problem(format!("{} shares; the limit is {most}", shares.len()));
     }
     Ok(())
 }

@@ -146,7 +146,8 @@ options! {
         /// scheduled round-robin by client, so a client with many requests cannot starve others.
         /// Default: the same client for all.
         client <- String,
-        /// The id of the request in `requests()` and for `cancel_request`. Default: a number.
+        /// The id of the request in `requests()` and for `cancel_request`, which no other active request
+        /// may have. Default: a number.
         request_id <- String,
         /// Whether a stream reports the progress of prompt processing, in chunks before the first
         /// token.

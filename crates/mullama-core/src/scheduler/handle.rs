@@ -77,10 +77,10 @@ impl Engine {
 
     /// Submits a request. Its owner receives the answer through the request's channel.
     ///
-    /// `id` identifies the request until it ends.
+    /// `id` identifies the request until it ends. `InvalidArgument` if another active request has it.
     pub fn submit(&self, job: Job, id: Option<String>) -> Result<()> {
         check_memory(0)?;
-        self.requests.add(id, &job);
+        self.requests.add(id, &job)?;
         self.thread.send(Command::Run(Box::new(job)))
     }
 

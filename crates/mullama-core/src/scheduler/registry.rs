@@ -8,13 +8,13 @@ use serde::{Deserialize, Serialize};
 
 use super::answer::WeakAnswer;
 use super::request::Job;
-use crate::CancelToken;
+use crate::{CancelToken, Error, Result};
 
 /// An active request.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct RequestInfo {
-    /// Its id: `request_id`, or else a number that is unique within the model.
+    /// Its id, which no other active request of the model has: `request_id`, or else a number.
     pub id: String,
     /// Its state.
     pub state: RequestState,
@@ -72,10 +72,25 @@ struct Entry {
 }
 
 impl Registry {
-    /// Adds a request, with its id or a new one.
-    pub fn add(&self, id: Option<String>, job: &Job) {
-        let id = id.unwrap_or_else(|| (self.named.fetch_add(1, Ordering::Relaxed) + 1).to_string());
+    /// Adds a request, with its id or a new one. Refuses the id of another request that is still active.
+    pub fn add(&self, id: Option<String>, job: &Job) -> Result<()> {
         let mut entries = self.current();
+        let is_taken =
+            |id: &str| entries.iter().any(|entry| entry.id == id && !entry.cancel.is_cancelled());
+        let id = match id {
+            Some(id) if is_taken(&id) => {
+                let problem = format!("`{id}` is the id of another active request");
+                return Err(Error::option("request_id", problem)
+                    .with_hint("use another id, or cancel that request first"));
+            }
+            Some(id) => id,
+            None => loop {
+                let id = (self.named.fetch_add(1, Ordering::Relaxed) + 1).to_string();
+                if !is_taken(&id) {
+                    break id;
+                }
+            },
+        };
         entries.push(Entry {
             id,
             client: job.client.clone(),
@@ -83,6 +98,7 @@ impl Registry {
             cancel: job.cancel.clone(),
             answer: job.answer.downgrade(),
         });
+        Ok(())
     }
 
     /// All requests, oldest first.

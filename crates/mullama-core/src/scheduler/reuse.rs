@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use mullama_base::Text;
+use mullama_base::{Text, units};
 
 use super::checkpoints;
 use super::host_cache::{MIN_CACHED_TOKENS, TieredContext};
@@ -245,7 +245,8 @@ impl Scheduler {
             return Ok(());
         }
         let message = format!(
-            "there is no room for {count} tokens in addition to the requests that are running"
+            "there is no room for {} in addition to the requests that are running",
+            units::count(count, "token")
         );
         Err(Error::new(ErrorKind::OutOfMemory, message).with_hint(Text::with_names(
             "load the model with a larger {context_size}, or try again later",

@@ -192,8 +192,7 @@ impl Scheduler {
         if waiting < self.max_queue.saturating_add(free) {
             return None;
         }
-        let message =
-            format!("{running} requests are running and {waiting} are waiting: the queue is full");
+        let message = format!("the queue is full: {running} running, {waiting} waiting");
         Some(
             Error::new(ErrorKind::Busy, message)
                 .with_context("running", running)
