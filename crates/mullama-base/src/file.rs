@@ -24,8 +24,38 @@ fn not_regular() -> io::Error {
 
 /// Reads a regular file. Fails if it has more than `longest` bytes.
 pub fn read_file(path: &Path, longest: u64) -> io::Result<Vec<u8>> {
+    read_all(open_file(path)?, longest)
+}
+
+/// Like [`read_file`], but also reads pipes. Standard input has the name `-`, or one of its names in `/dev`. Blocks
+/// until the pipe has a writer, which must close it.
+pub fn read_file_or_pipe(path: &Path, longest: u64) -> io::Result<Vec<u8>> {
+    if STANDARD_INPUT.iter().any(|name| path == Path::new(name)) {
+        return read_all(io::stdin(), longest);
+    }
+    match fs::metadata(path) {
+        Ok(found) if is_pipe(&found) => read_all(File::open(path)?, longest),
+        _ => read_file(path, longest),
+    }
+}
+
+/// The names of standard input.
+const STANDARD_INPUT: [&str; 4] = ["-", "/dev/stdin", "/dev/fd/0", "/proc/self/fd/0"];
+
+#[cfg(unix)]
+fn is_pipe(found: &fs::Metadata) -> bool {
+    std::os::unix::fs::FileTypeExt::is_fifo(&found.file_type())
+}
+
+#[cfg(not(unix))]
+fn is_pipe(_: &fs::Metadata) -> bool {
+    false
+}
+
+/// Reads to the end. Fails if there are more than `longest` bytes.
+fn read_all(file: impl io::Read, longest: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    open_file(path)?.take(longest.saturating_add(1)).read_to_end(&mut bytes)?;
+    file.take(longest.saturating_add(1)).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > longest {
         let problem = format!("it is longer than {longest} bytes");
         return Err(io::Error::new(io::ErrorKind::FileTooLarge, problem));

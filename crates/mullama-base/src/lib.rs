@@ -20,7 +20,10 @@ pub mod units;
 pub use cancel::{CancelCallback, CancelOnDrop, CancelToken};
 pub use environment::{number_from_env, seconds_from_env};
 pub use error::{Error, ErrorKind, Rendered, Result};
-pub use file::{TEMPORARY_PREFIX, TemporaryFile, open_file, read_file, write_durably, write_whole};
+pub use file::{
+    TEMPORARY_PREFIX, TemporaryFile, open_file, read_file, read_file_or_pipe, write_durably,
+    write_whole,
+};
 pub use memory::check_memory;
 pub use naming::{Naming, Text};
 pub use printable::{printable, printable_prose};

@@ -3,15 +3,13 @@
 use std::ffi::OsString;
 use std::fmt::Write as _;
 
-use clap::error::{ContextKind, ContextValue};
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use mullama::{Error, ErrorKind};
-use mullama_base::similar_names;
 
 use crate::options::{chat_flags, load_flags, plan_flags};
 use crate::spelling::{NormalizedArguments, normalize};
 use crate::terminal::print_message;
-use crate::{llama_cpp, other_commands, plot};
+use crate::{llama_cpp, plot, usage};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -25,9 +23,9 @@ Examples:
 /// Why a command line was not accepted.
 #[derive(Debug)]
 pub enum Refusal {
-    /// A result of the parser: an error about the command line, or the help that the user requested.
-    Usage(Box<clap::Error>),
-    /// An error of mullama.
+    /// The help or the version, which the user requested.
+    Help(Box<clap::Error>),
+    /// An error.
     Error(Error),
 }
 
@@ -41,10 +39,12 @@ impl From<Error> for Refusal {
 pub fn parse(arguments: impl Iterator<Item = OsString>) -> Result<ArgMatches, Refusal> {
     let mut command = with_spellings(command());
     command.build();
+    command = command.mut_subcommand("help", |help| help.about("Describes a command"));
     let NormalizedArguments { arguments, notes } = normalize(&command, arguments.collect())?;
-    let matches = command
-        .try_get_matches_from_mut(arguments)
-        .map_err(|error| with_nearest(&command, error))?;
+    let matches = command.try_get_matches_from_mut(arguments).map_err(|error| {
+        usage::explain(&command, &error)
+            .map_or_else(|| Refusal::Help(Box::new(error)), Refusal::Error)
+    })?;
     for note in notes {
         print_message(format_args!("note: {note}"));
     }
@@ -64,29 +64,6 @@ fn with_spellings(command: Command) -> Command {
         }
     };
     command.mut_subcommands(|command| command.mut_args(named))
-}
-
-/// Adds the most similar command to the error about an unknown command.
-fn with_nearest(command: &Command, mut error: clap::Error) -> Refusal {
-    let Some(ContextValue::String(wrong)) = error.get(ContextKind::InvalidSubcommand) else {
-        return Refusal::Usage(Box::new(error));
-    };
-    let wrong = wrong.clone();
-    if let Some(answer) = other_commands::answer(&wrong) {
-        let message = format!("there is no command {wrong}");
-        return Error::new(ErrorKind::InvalidArgument, message).with_hint(answer).into();
-    }
-    if error.get(ContextKind::SuggestedSubcommand).is_none() {
-        let names = command.get_subcommands().map(|known| known.get_name().to_owned());
-        let near = similar_names(&wrong, names);
-        if !near.is_empty() {
-            error.insert(ContextKind::SuggestedSubcommand, ContextValue::Strings(near));
-        } else if wrong == "demo" || wrong.contains([':', '/', '.', '\\']) {
-            let tip = format!("to run a model, write `mullama run {wrong}`").into();
-            error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![tip]));
-        }
-    }
-    Refusal::Usage(Box::new(error))
 }
 
 /// The definition of the whole command, for parsing and for the reference page.
@@ -166,7 +143,7 @@ fn run() -> Command {
                 .short('f')
                 .value_name("FILE")
                 .conflicts_with_all(["words", "prompt"])
-                .help("A file that contains the prompt, with escape sequences"),
+                .help("A file that contains the prompt, with escape sequences; - is standard input"),
         )
         .arg(switch("no_escape", "Do not process escape sequences in -p and -f"))
         .arg(

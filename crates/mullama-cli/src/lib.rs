@@ -35,11 +35,11 @@ mod session;
 mod source;
 mod spelling;
 mod terminal;
+mod usage;
 
 use std::ffi::OsString;
 
 use mullama::{Error, ErrorKind};
-use mullama_base::{printable, shortened};
 
 pub use allocator::ExitOnOutOfMemory;
 
@@ -52,15 +52,9 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, itself: &[OsString]) -
     let matches = match arguments::parse(arguments.into_iter()) {
         Ok(matches) => matches,
         Err(Refusal::Error(error)) => return Failure::from(error).report(),
-        Err(Refusal::Usage(error)) => {
-            let text = error.render().to_string();
-            let shown = shortened(&text);
-            if error.use_stderr() && printable(&shown) != text {
-                terminal::print_message(shown.trim_end());
-            } else {
-                // The reader may have closed the pipe.
-                let _ = error.print();
-            }
+        Err(Refusal::Help(error)) => {
+            // The reader may have closed the pipe.
+            let _ = error.print();
             return error.exit_code() as u8;
         }
     };

@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use clap::Arg;
-use mullama_base::{folders, read_file};
+use mullama_base::{folders, read_file_or_pipe};
 use serde_json::{Map, Value};
 
 /// Maximum size in bytes of a file that a flag reads.
@@ -333,10 +333,7 @@ const CONTEXT: &[Flag] = &[
         &["-tb", "--threads-batch", "--n-threads-batch"],
         Converted("n-threads-batch", parse_or_default),
     ),
-    flag_with_value(
-        &["-np", "--parallel", "--n-parallel"],
-        Converted("n-parallel", parse_or_default),
-    ),
+    flag_with_value(&["-np", "--parallel", "--n-parallel"], Converted("n-parallel", parse_limit)),
     flag_with_value(&["-ctk", "--cache-type-k"], Half("kv-cache-type", 0)),
     flag_with_value(&["-ctv", "--cache-type-v"], Half("kv-cache-type", 1)),
     flag(
@@ -1091,11 +1088,11 @@ impl Flag {
     }
 }
 
-/// The text of a file, without a trailing newline.
+/// The text of a file, of a pipe, or of standard input (`-`), without a trailing newline.
 pub fn text_of(path: &Path) -> Result<String, String> {
     let failed = |error: &dyn std::fmt::Display| format!("cannot read {}: {error}", path.display());
-    let bytes =
-        read_file(&folders::expand_home(path), MAX_FILE_SIZE).map_err(|error| failed(&error))?;
+    let bytes = read_file_or_pipe(&folders::expand_home(path), MAX_FILE_SIZE)
+        .map_err(|error| failed(&error))?;
     let text = String::from_utf8(bytes).map_err(|_| failed(&"it is not text in UTF-8"))?;
     Ok(text.strip_suffix('\n').unwrap_or(&text).to_owned())
 }
@@ -1104,7 +1101,7 @@ fn is_negative(value: &str) -> bool {
     value.trim().parse::<f64>().is_ok_and(|number| number < 0.0)
 }
 
-/// A number. Negative values mean no limit, or a random seed.
+/// A number. Negative values mean the default: no limit, a random seed, as many as usual.
 fn parse_limit(value: &str) -> Option<String> {
     (!is_negative(value)).then(|| value.to_owned())
 }

@@ -87,6 +87,24 @@ pub fn read(matches: &ArgMatches) -> Result<Map<String, Value>> {
     given(matches, options.model.specs().iter().chain(options.context.specs()).chain(chat))
 }
 
+/// The documentation of an option as help: names of options are written as flags.
+fn help(doc: &str) -> String {
+    let doc = doc.split_whitespace().collect::<Vec<_>>().join(" ");
+    let (model, context) = (ModelParams::default(), ContextParams::default());
+    let mut chat = ChatOptions::default();
+    let [generate, chat] = chat.option_sets();
+    let sets = [model.specs(), context.specs(), generate.specs(), chat.specs()];
+    let flag = |name: &str| {
+        let spec = sets.iter().flat_map(|specs| *specs).find(|spec| spec.name == name)?;
+        Some(format!("--{}", spec.flag_name()))
+    };
+    let pieces = doc.split('`').enumerate().map(|(index, piece)| match index % 2 {
+        1 => flag(piece).unwrap_or_else(|| piece.to_owned()),
+        _ => piece.to_owned(),
+    });
+    pieces.collect()
+}
+
 fn flags(
     specs: impl Iterator<Item = &'static OptionSpec>,
     heading: &'static str,
@@ -96,7 +114,7 @@ fn flags(
             .long(spec.flag_name())
             // The option's name is accepted too.
             .alias(spec.name.replace('_', "-"))
-            .help(spec.doc.split_whitespace().collect::<Vec<_>>().join(" ").replace('`', ""))
+            .help(help(spec.doc))
             .help_heading(heading)
             .hide_short_help(heading == "Generation" && !spec.shown)
             // Negative numbers are values, not flags: `--n-gpu-layers -1`.

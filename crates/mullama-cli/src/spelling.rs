@@ -508,7 +508,7 @@ mod tests {
     fn refused(line: &str) -> String {
         match parsed(line) {
             Err(Refusal::Error(error)) => error.report(),
-            Err(Refusal::Usage(error)) => error.to_string(),
+            Err(Refusal::Help(error)) => error.to_string(),
             Ok(_) => panic!("{line} is not refused"),
         }
     }
@@ -652,6 +652,8 @@ mod tests {
                 "",
                 json!({"n_gpu_layers": 99, "n_cpu_moe": 20, "warmup": false, "n_parallel": 2}),
             ),
+            ("-m m.gguf -np 0", "m.gguf", "", json!({"n_parallel": 0})),
+            ("-m m.gguf -np -1", "m.gguf", "", json!({})),
             (
                 "-m m.gguf -ngl 99 -ot '.ffn_.*_exps.=CPU'",
                 "m.gguf",
@@ -822,8 +824,8 @@ mod tests {
             ("run demo -lm fast", "not one of auto"),
             ("run demo -sysf /nonexistent hi", "cannot read /nonexistent"),
             ("run demo --override-kv a=list:3 hi", "KEY=TYPE:VALUE"),
-            ("plan -m demo other", "unexpected argument 'other'"),
-            ("run demo -p a b", "cannot be used with"),
+            ("plan -m demo other", "unexpected argument `other`"),
+            ("run demo -p a b", "cannot be combined with"),
             ("-m model.gguf -p hi", "`mullama run -m ...`"),
             // Commands of other programs.
             ("serve", "no server"),

@@ -179,7 +179,7 @@ fn answers_have_the_format_that_is_asked_for() {
     let line = ["run", "demo", "-c", "128", "--ignore-eos", "--temperature", "0", QUESTION];
     let (_, err) = checked(&home.mullama(&line).output().unwrap(), 0);
     assert!(err.contains("the context is full"), "{err}");
-    assert!(home.stderr_of(2, &["run", "demo", "--format", "xml", "hi"]).contains("`format`"));
+    assert!(home.stderr_of(2, &["run", "demo", "--format", "xml", "hi"]).contains("`--format`"));
     home.stderr_of(2, &["run", "demo", "--format", "json", "--grammar", "root ::= \"a\"", "hi"]);
     assert!(
         home.stderr_of(11, &["run", "demo", "--image", "a.png", "hi"]).contains("takes text only")
@@ -202,7 +202,7 @@ fn log_probabilities_are_printed_beside_the_answer() {
     let mut rows = err.lines();
     assert_eq!(
         rows.next().unwrap().split_whitespace().collect::<Vec<_>>(),
-        ["TOKEN", "LOGPROB", "LIKELIEST"]
+        ["TOKEN", "LOGPROB", "CANDIDATES"]
     );
     let (mut text, mut count) = (String::new(), 0);
     for row in rows {
@@ -404,7 +404,11 @@ fn no_more_threads_compute_than_there_are_processors() {
 #[test]
 fn what_is_piped_in_without_end_is_refused() {
     let home = Home::new();
-    for arguments in [["run", "demo", "-v"].as_slice(), &["create", "mine", "-f", "-"]] {
+    for arguments in [
+        ["run", "demo", "-v"].as_slice(),
+        &["run", "demo", "-f", "-"],
+        &["create", "mine", "-f", "-"],
+    ] {
         let mut command = home.mullama(arguments);
         command.stdin(fs::File::open("/dev/zero").unwrap());
         let (_, err) = checked(&command.output().unwrap(), 2);
@@ -463,4 +467,41 @@ fn pictures_go_with_a_prompt() {
     assert!(refused(3, &["--image", "none.png"]).contains("none.png"));
     assert!(refused(2, &["--image", "tiny.gguf"]).contains("not an image in a supported format"));
     assert!(refused(3, &["--projector", "none.gguf"]).contains("none.gguf"));
+}
+
+#[test]
+fn the_prompt_comes_from_a_file_or_from_standard_input() {
+    let home = Home::new();
+    fs::write(home.path().join("prompt.txt"), format!("{QUESTION}\n")).unwrap();
+    let run = |file: &str, input: Stdio| {
+        let mut command = home.mullama(&["run", "demo", "--temperature", "0", "-f", file]);
+        checked(&command.stdin(input).output().unwrap(), 0).0
+    };
+    assert_eq!(run("prompt.txt", Stdio::null()), PARIS);
+    let names: &[_] = if cfg!(unix) { &["-", "/dev/stdin"] } else { &["-"] };
+    for name in names {
+        let file = fs::File::open(home.path().join("prompt.txt")).unwrap();
+        assert_eq!(run(name, file.into()), PARIS, "the text is used once: {name}");
+    }
+    let mut command = home.mullama(&["run", "demo", "--temperature", "0", "-f", "-"]);
+    let mut child = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(QUESTION.as_bytes()).unwrap();
+    assert_eq!(checked(&child.wait_with_output().unwrap(), 0).0, PARIS);
+}
+
+/// As `-f <(command)` in a shell.
+#[cfg(unix)]
+#[test]
+fn the_prompt_comes_from_a_pipe() {
+    let home = Home::new();
+    let pipe = home.path().join("pipe");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let writer = std::thread::spawn(move || fs::write(pipe, QUESTION).unwrap());
+    assert_eq!(home.stdout_of(&["run", "demo", "--temperature", "0", "-f", "pipe"]), PARIS);
+    writer.join().unwrap();
 }
