@@ -44,7 +44,8 @@ describe('loading', () => {
 
   test('a model shows what it is', async () => {
     const model = await loadDemo();
-    const shown = { name: 'Mullama Demo', description: model.description };
+    const shown = { name: 'Mullama Demo', description: 'llama 1.9M F16' };
+    assert.equal(String(model), 'Model(Mullama Demo, llama 1.9M F16)');
     const rest = { contextSize: model.contextSize, gpuLayers: 0, isClosed: false };
     assert.deepEqual(JSON.parse(JSON.stringify(model)), { ...shown, ...rest });
     assert.match(inspect({ model }), /model: Model \{\s+name: 'Mullama Demo',/);

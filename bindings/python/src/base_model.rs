@@ -42,7 +42,7 @@ class! {
         architecture: String = |model| model.peek().architecture(),
         /// The name in the file's metadata.
         name: Option<String> = |model| model.peek().name(),
-        /// Architecture, size class and quantisation in a few words.
+        /// Architecture, number of parameters and quantisation: `llama 1.2B Q4_K_M`.
         description: String = |model| model.peek().description(),
         /// The file's metadata as text, without arrays.
         metadata: BTreeMap<String, String> = |model| model.peek().metadata().clone(),
@@ -158,7 +158,7 @@ class! {
     #[eq]
     #[pickle(Self)]
     RequestInfo(mullama::RequestInfo) {
-        /// Its id: `request_id`, else a number that is unique within the model.
+        /// Its id, which no other active request of the model has: `request_id`, or else a number.
         id: String,
         /// Its state: `waiting`, `prompt` (its prompt is being processed) or `generating`.
         state: Json<RequestState>,

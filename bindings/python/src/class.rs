@@ -10,8 +10,9 @@ use pyo3::types::PyDict;
 
 use crate::hints::{Dict, Nothing, Typed};
 
-/// Declares a class of results. Its attribute is `#[eq]` if objects are compared like the core's values, else
-/// `#[pyclass]`; both accept further options of `PyO3`. Fields have a type in Python and documentation. The value
+/// Declares a class of results. Its attribute is `#[eq]` if objects are compared like the core's values, or
+/// `#[eq_in("...")]` with another module than `mullama`, else `#[pyclass]`; the first and the last accept further
+/// options of `PyO3`. Fields have a type in Python and documentation. The value
 /// of a field is the core's field of the same name, or the result of the closure after it, converted by
 /// [`Wrap`]. `__repr__` shows all fields, or those listed after `repr`, or the object's dict if that list is
 /// empty. `methods` contains further methods. `#[pickle(R)]` makes objects copyable, picklable and
@@ -20,6 +21,7 @@ macro_rules! class {
     (
         $(#[doc = $about:literal])+
         $(#[eq $(, $eq_option:meta)*])?
+        $(#[eq_in($module:literal)])?
         $(#[pyclass($($option:meta),+)])?
         $(#[pickle($restored:ty)])?
         $name:ident($core:ty) $(, repr($($shown:ident),*))? {
@@ -30,6 +32,10 @@ macro_rules! class {
         $(#[doc = $about])+
         $(
             #[pyclass(frozen, eq, module = "mullama" $(, $eq_option)*)]
+            #[derive(PartialEq)]
+        )?
+        $(
+            #[pyclass(frozen, eq, module = $module)]
             #[derive(PartialEq)]
         )?
         $(#[pyclass(frozen $(, $option)+)])?

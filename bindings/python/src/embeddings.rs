@@ -122,7 +122,8 @@ impl Index<'_> {
 /// without a copy. The buffer is read-only and stays valid as long as any view of it exists. There
 /// is one row per text; with `pooling="none"` there is one row per token, text after text, and
 /// `embeddings[i]` has the shape `(tokens, dimensions)`.
-#[pyclass(frozen, module = "mullama")]
+#[pyclass(frozen, eq, module = "mullama")]
+#[derive(PartialEq)]
 pub struct Embeddings {
     inner: mullama::Embeddings,
     /// Number of rows and of numbers in a row; in `strides`, the bytes from a row to the next and from a

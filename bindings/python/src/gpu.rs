@@ -12,7 +12,7 @@ use crate::json::Json;
 
 class! {
     /// A device that the engine can compute on.
-    #[pyclass(module = "mullama.gpu")]
+    #[eq_in("mullama.gpu")]
     #[pickle(Self)]
     Device(gpu::Device) {
         /// The name in the engine and in placement options: `CPU`, `CUDA0`, `Vulkan1`.
@@ -36,7 +36,7 @@ class! {
 
 class! {
     /// A backend module that was found, and its status.
-    #[pyclass(module = "mullama.gpu")]
+    #[eq_in("mullama.gpu")]
     #[pickle(Self)]
     Backend(gpu::Backend) {
         /// The backend: `cpu`, `cuda`, `metal`, `rocm`, `vulkan`, `opencl`, `sycl`, `rpc`.

@@ -59,7 +59,7 @@ pub fn plan(
 class! {
     /// A planned placement. `str(plan)` is a table with bars; `Model(source, **plan.options)` loads
     /// the model as planned.
-    #[pyclass(module = "mullama")]
+    #[eq]
     #[pickle(Self)]
     Plan(mullama::Plan), repr(fits, n_gpu_layers, n_layers, context_size, devices, host) {
         /// The planned model.
@@ -96,9 +96,9 @@ class! {
         /// What the predicted speed is suitable for: `chat` from 8 tokens per second on, `batch`
         /// from 2 on, else `too_slow`. None if the model does not fit or no speed is predicted.
         verdict: Option<String> = |plan| plan.verdict.map(mullama::Verdict::name),
-        /// Advice on this placement, one sentence each: whether partial offloading is worthwhile,
-        /// whether a smaller quantisation is the better choice, and how much system RAM is needed
-        /// in addition to the GPUs.
+        /// Advice on this placement, one sentence each: which GPUs are not used, whether partial
+        /// offloading is worthwhile, whether a smaller quantisation is the better choice, and how
+        /// much system RAM is needed in addition to the GPUs.
         advice: Vec<String>,
         /// Other settings and quantisations of the model, best first, if it does not fit on GPUs
         /// completely.
@@ -189,7 +189,7 @@ class! {
 
 class! {
     /// An alternative way to run a model, and its effect.
-    #[pyclass(module = "mullama")]
+    #[eq]
     #[pickle(Self)]
     Alternative(mullama::Alternative), repr(change, fits, n_gpu_layers, context_size, size, decode_tps) {
         /// The changed setting: `kv_cache_type q8_0`, `Q3_K_M`.

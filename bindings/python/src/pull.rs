@@ -47,7 +47,7 @@ impl Step for PullProgress {
 
 class! {
     /// A model of the local store. `str(model)` is its name, by which it is loaded.
-    #[pyclass(module = "mullama")]
+    #[eq]
     StoredModel(hub::StoredModel) {
         /// The name, by which the model is loaded.
         name: String = |model| model.name.to_string(),

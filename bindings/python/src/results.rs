@@ -119,7 +119,7 @@ class! {
 
 class! {
     /// A finished answer. `str(completion)` is its text.
-    #[pyclass(subclass, module = "mullama")]
+    #[eq, subclass]
     #[pickle(Self)]
     Completion(mullama::Completion), repr(text, finish_reason, usage) {
         /// The text, without the stop sequence that ended it.
@@ -151,7 +151,7 @@ class! {
 class! {
     /// A finished chat answer: a completion with its message. Its `text` is the content, without
     /// reasoning and tool calls.
-    #[pyclass(extends = Completion, module = "mullama")]
+    #[eq, extends = Completion]
     #[pickle(Answer)]
     ChatCompletion(mullama::ChatCompletion), repr(message, finish_reason, usage) {
         /// The answer, ready to be appended to the messages of the next turn.
@@ -198,7 +198,7 @@ impl<'py> IntoPyObject<'py> for Answer {
 
 class! {
     /// A chunk of an answer that is being generated. `str(chunk)` is its text.
-    #[pyclass(module = "mullama")]
+    #[eq]
     #[pickle(Self)]
     Chunk(mullama::Chunk), repr(text, completion) {
         /// New text: whole characters, never part of a stop sequence. May be empty in the last
@@ -221,7 +221,7 @@ class! {
 
 class! {
     /// A chunk of a chat answer that is being generated. `str(chunk)` is its text.
-    #[pyclass(module = "mullama")]
+    #[eq]
     #[pickle(Self)]
     ChatChunk(mullama::ChatChunk) {
         /// New text of the answer.

@@ -45,6 +45,7 @@ def test_what_a_model_is(demo):
     assert not demo.is_closed
     assert demo.default_options["temperature"] == 0.8
     assert repr(demo).startswith("Model(name='")
+    assert demo.description == "llama 1.9M F16"
     assert demo.description in repr(demo)
 
 

@@ -80,6 +80,7 @@ def test_copies_are_the_same(results):
             *(pickle.loads(pickle.dumps(result, n)) for n in range(2, 6)),
         ):
             assert shown(again) == shown(result)
+            assert again == result
 
 
 def work(text):

@@ -106,6 +106,19 @@ def test_every_class_of_results_has_a_dict():
                 assert hasattr(thing, "to_dict"), name
 
 
+def test_results_are_compared_by_value(demo):
+    plan = mullama.plan("demo", devices=["24GiB"])
+    assert plan == mullama.plan("demo", devices=["24GiB"])
+    assert plan != mullama.plan("demo", devices=["8GiB"])
+    vectors = demo.embed(["a"])
+    assert vectors == demo.embed(["a"])
+    assert vectors != demo.embed(["b"])
+    assert vectors != [[0.0]]
+    answer = demo.generate("One,", temperature=0, max_tokens=2)
+    assert answer != demo.generate("One,", temperature=0, max_tokens=3)
+    assert answer != answer.text
+
+
 def test_histories_are_saved_and_resumed(demo, tmp_path):
     chat = demo.start_chat(system="Be brief.", temperature=0)
     chat.send("What is the capital of France?")

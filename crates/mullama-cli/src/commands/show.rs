@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use clap::ArgMatches;
 use mullama::hub::{Modelfile, Origin};
 use mullama::{
-    Error, ErrorKind, GgufHeader, MetadataValue, Plan, PlanOptions, ResolvedModel, plan,
+    Error, ErrorKind, GgufHeader, MetadataValue, Naming, Plan, PlanOptions, ResolvedModel, plan,
 };
 use mullama_base::units;
 use serde_json::{Map, Value};
@@ -138,7 +138,7 @@ pub fn describe_model(found: &ResolvedModel) -> Result<String, Error> {
     let facts = [
         ("name", header.text("general.name").map(str::to_owned)),
         ("architecture", header.text("general.architecture").map(str::to_owned)),
-        ("parameters", Some(count(weights))),
+        ("parameters", Some(units::approximate(weights))),
         ("quantization", header.quantisation().map(str::to_owned).or_else(named)),
         ("size", Some(units::binary(header.file_size))),
         ("layers", number("block_count")),
@@ -201,19 +201,7 @@ fn local_placement(source: &str) -> String {
 }
 
 fn plan_locally(source: &str) -> Result<Plan, Error> {
-    plan(source, &PlanOptions::default().with_alternatives(false))
-}
-
-/// Formats a number like Ollama's command: `1.2B`, `270M`.
-fn count(number: u64) -> String {
-    let (unit, divisor) = match number {
-        1_000_000_000.. => ("B", 1e9),
-        1_000_000.. => ("M", 1e6),
-        1_000.. => ("K", 1e3),
-        _ => return number.to_string(),
-    };
-    let value = number as f64 / divisor;
-    if value < 100.0 { format!("{value:.1}{unit}") } else { format!("{value:.0}{unit}") }
+    plan(source, &PlanOptions::default().with_alternatives(false).with_naming(Naming::Flag))
 }
 
 fn metadata(header: &GgufHeader) -> String {
@@ -259,16 +247,5 @@ fn shorten(text: &str) -> String {
     match line.char_indices().nth(LONGEST_VALUE) {
         Some((at, _)) => format!("{}...", &line[..at]),
         None => line,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn parameters_are_counted_as_a_person_does() {
-        let counts = [999, 1_902_720, 268_098_176, 1_235_814_432, 70_553_706_496].map(count);
-        assert_eq!(counts, ["999", "1.9M", "268M", "1.2B", "70.6B"]);
     }
 }

@@ -273,13 +273,6 @@ impl Weights {
                 .collect()
         }
     }
-
-    /// The engine's one-line description: architecture, size class, quantisation.
-    pub fn description(&self) -> String {
-        // SAFETY: a valid model.
-        read_text(|buffer, size| unsafe { sys::llama_model_desc(self.as_ptr(), buffer, size) })
-            .unwrap_or_default()
-    }
 }
 
 struct ProgressHook<'a> {

@@ -9,6 +9,7 @@ use super::loaded::Loaded;
 use crate::engine::Placement;
 use crate::options::MediaLimits;
 use crate::scheduler::Started;
+use mullama_base::units;
 use mullama_gguf::GgufHeader;
 
 /// The tasks that a model supports.
@@ -76,7 +77,7 @@ impl ModelInfo {
             size: weights.size(),
             architecture: header.text("general.architecture").unwrap_or_default().to_owned(),
             name: header.text("general.name").map(str::to_owned),
-            description: weights.description(),
+            description: description(header, weights.n_params()),
             metadata,
             capabilities: Capabilities {
                 generate: started.can_generate,
@@ -91,4 +92,12 @@ impl ModelInfo {
             chat_template,
         }
     }
+}
+
+/// Architecture, number of parameters and quantisation, as far as they are known.
+fn description(header: &GgufHeader, n_params: u64) -> String {
+    let architecture = header.text("general.architecture").unwrap_or_default().to_owned();
+    let size = (n_params > 0).then(|| units::approximate(n_params));
+    let quantisation = header.quantisation().map(str::to_owned);
+    [Some(architecture), size, quantisation].into_iter().flatten().collect::<Vec<_>>().join(" ")
 }

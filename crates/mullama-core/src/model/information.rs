@@ -106,7 +106,7 @@ impl Model {
         self.shared.info.name.as_deref()
     }
 
-    /// Architecture, size class and quantisation in a few words.
+    /// Architecture, number of parameters and quantisation: `llama 1.2B Q4_K_M`.
     pub fn description(&self) -> &str {
         &self.shared.info.description
     }
