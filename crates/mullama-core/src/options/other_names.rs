@@ -53,8 +53,19 @@ pub(super) fn hint(key: &str, known: &[&str], naming: Naming) -> Option<String> 
             naming.style(option),
             call_of(option).unwrap_or("another call")
         ),
-        None => format!("{project} has this option; here: {note}"),
+        None => format!("{project} has this option; here: {}", styled(note, naming)),
     })
+}
+
+/// A note whose names of methods and options, in backticks, have the style of a language.
+fn styled(note: &str, naming: Naming) -> String {
+    let is_name =
+        |text: &str| text.contains('_') && text.chars().all(|c| c.is_ascii_lowercase() || c == '_');
+    let style = |(index, piece): (usize, &str)| match naming {
+        Naming::Camel if index % 2 == 1 && is_name(piece) => naming.style(piece),
+        _ => piece.to_owned(),
+    };
+    note.split('`').enumerate().map(style).collect::<Vec<_>>().join("`")
 }
 
 /// A name without the prefixes and separators of languages and command lines.
@@ -66,6 +77,7 @@ fn plain(name: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::options::{ChatOptions, ContextParams, ModelParams, OptionSet as _, OptionSpec};
 
     #[test]
     fn names_of_other_projects_lead_to_ours() {
@@ -80,5 +92,66 @@ mod tests {
         assert_eq!(hint("maxTokens"), "");
         let camel = super::hint("nCtx", &known, Naming::Camel).unwrap();
         assert!(camel.contains("`contextSize`"), "{camel}");
+        let camel = super::hint("streaming", &known, Naming::Camel).unwrap();
+        assert!(camel.ends_with("call `streamChat`"), "{camel}");
+        assert!(hint("streaming").ends_with("call `stream_chat`"));
+    }
+
+    #[test]
+    fn names_that_people_try_first_are_known_in_every_call() {
+        let (model, context) = (ModelParams::default(), ContextParams::default());
+        let mut options = ChatOptions::default();
+        let [generate, chat] = options.option_sets();
+        let names = |sets: &[&'static [OptionSpec]]| -> Vec<&str> {
+            sets.iter().flat_map(|specs| specs.iter().map(|spec| spec.name)).collect()
+        };
+        let load = names(&[model.specs(), context.specs()]);
+        let chat = names(&[generate.specs(), chat.specs()]);
+        for key in [
+            "n_ctx",
+            "n_batch",
+            "verbose",
+            "n_predict",
+            "max_new_tokens",
+            "num_ctx",
+            "do_sample",
+            "logits_all",
+            "streaming",
+            "stream",
+            "store",
+            "stream_options",
+            "metadata",
+            "user",
+            "n",
+            "nCtx",
+            "maxNewTokens",
+            "numPredict",
+            "num_predict",
+            "n_keep",
+            "cache_prompt",
+            "think",
+            "keep_alive",
+            "functions",
+            "chat_template_kwargs",
+            "response_fields",
+        ] {
+            for known in [&load, &chat] {
+                for naming in [Naming::Snake, Naming::Camel] {
+                    assert!(hint(key, known, naming).is_some(), "{key}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn every_option_in_the_table_is_one_of_mullamas() {
+        let projects: Vec<Project> = serde_json::from_str(TABLE).unwrap();
+        let places = projects.iter().flat_map(|project| &project.places);
+        for entry in places.flat_map(|place| &place.entries) {
+            assert!(entry.option.is_some() || entry.note.is_some(), "{:?}", entry.names);
+            if let Some(option) = &entry.option {
+                assert!(call_of(option).is_some(), "{option}, for {:?}", entry.names);
+            }
+        }
     }
 }
