@@ -6,7 +6,7 @@ import type { ChatOptions } from './generated/options.js';
 import type { ToolRequest } from './generated/results.js';
 import type { AbortSignal } from './globals.js';
 import type { Message, Role } from './messages.js';
-import { messagesOf } from './pictures.js';
+import { messagesOf, readBlobs } from './pictures.js';
 import { native } from './native.js';
 import { Processors } from './processors.js';
 import type { ChatChunk, ChatCompletion } from './results.js';
@@ -256,7 +256,8 @@ export class Chat {
     options?: SendOptions,
   ): Promise<ChatCompletion>;
   async send(input: ChatInput, options?: SendOptions): Promise<ChatCompletion> {
-    const { turn, release } = this.#start(input, options);
+    const ready = readBlobs(input);
+    const { turn, release } = this.#start(ready instanceof Promise ? await ready : ready, options);
     try {
       throwIfAborted(turn.signal);
       for (;;) {

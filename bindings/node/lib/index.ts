@@ -49,6 +49,7 @@ export type {
   ImagePart,
   Message,
   Picture,
+  PictureBlob,
   Role,
   ToolCall,
 } from './messages.js';

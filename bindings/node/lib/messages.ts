@@ -7,8 +7,18 @@ export interface FileAddress {
   readonly protocol: string;
 }
 
-/** A picture: the bytes of its file, or a `file:` URL of it. */
-export type Picture = Uint8Array | ArrayBuffer | FileAddress;
+/** A `Blob` or `File`, as the platform has it. */
+export interface PictureBlob {
+  readonly size: number;
+  readonly type: string;
+  arrayBuffer(): Promise<ArrayBuffer>;
+}
+
+/**
+ * A picture: the bytes of its file, or a `file:` URL of it. Only calls that return a promise take a
+ * `Blob`, which is read asynchronously; for others, pass `await blob.arrayBuffer()`.
+ */
+export type Picture = Uint8Array | ArrayBuffer | FileAddress | PictureBlob;
 
 /** A picture as part of a message: an address with its data (`data:image/png;base64,...`), or what has them. */
 export interface ImagePart {

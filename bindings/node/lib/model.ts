@@ -34,7 +34,7 @@ import type {
 import type { Capabilities, Placement, RequestInfo, Stats } from './generated/results.js';
 import type { AbortSignal, Buffer, URL } from './globals.js';
 import type { Message, Role } from './messages.js';
-import { messagesOf } from './pictures.js';
+import { messagesOf, readBlobs } from './pictures.js';
 import { native } from './native.js';
 import { type Process, Processors } from './processors.js';
 import { ChatChunk, ChatCompletion, Chunk, Completion } from './results.js';
@@ -176,8 +176,10 @@ export class Model implements Disposable, AsyncDisposable {
   ): Promise<ChatCompletion>;
   async chat(messages: readonly Message[], given?: ChatOptions): Promise<ChatCompletion> {
     const { options, read } = withSchema(given);
+    const ready = readBlobs(messages);
+    const list = ready instanceof Promise ? await ready : ready;
     const answer = await this.#finish(options, (model, given, cancel, process) =>
-      model.chat(messagesOf(messages), given, process, cancel),
+      model.chat(messagesOf(list), given, process, cancel),
     );
     return new ChatCompletion(answer, read);
   }
@@ -383,7 +385,7 @@ export class Model implements Disposable, AsyncDisposable {
   declare readonly architecture: string;
   /** The name in the file's metadata. */
   declare readonly name: string | null;
-  /** Architecture, size class and quantisation in a few words. */
+  /** Architecture, number of parameters and quantisation: `llama 1.2B Q4_K_M`. */
   declare readonly description: string;
   /** The file's metadata as text, without arrays. */
   declare readonly metadata: Record<string, string>;
@@ -417,6 +419,11 @@ export class Model implements Disposable, AsyncDisposable {
   } {
     const { name, description, contextSize, gpuLayers, isClosed } = this;
     return { name, description, contextSize, gpuLayers, isClosed };
+  }
+
+  /** The name and the description: `Model(Mullama Demo, llama 1.9M F16)`. */
+  toString(): string {
+    return `Model(${[this.name, this.description].filter(Boolean).join(', ')})`;
   }
 
   /** For `using`: like {@link close}, but blocking. */

@@ -57,7 +57,8 @@ describe('pictures', { skip: testkit ? false : 'mullama-testkit is not built' },
     const saved = path.join(folder, 'cat.png');
     writeFileSync(saved, file);
     const bytes = new Uint8Array(file);
-    const pictures = [file, bytes, bytes.buffer, await new Blob([file]).arrayBuffer()];
+    const blob = new Blob([file]);
+    const pictures = [file, bytes, bytes.buffer, blob, new File([file], 'cat.png')];
     for (const picture of [...pictures, pathToFileURL(saved)]) {
       for (const part of [
         picture,
@@ -100,7 +101,7 @@ describe('pictures', { skip: testkit ? false : 'mullama-testkit is not built' },
     const chunks = await collect(model.streamChat(question(file), options));
     assert.equal(chunks.at(-1).completion.usage.imageTokens, 16);
     const chat = model.startChat(options);
-    await chat.send({ role: 'user', content: [file, 'What is it?'] });
+    await chat.send({ role: 'user', content: [new Blob([file]), 'What is it?'] });
     assert.equal((await chat.send('And now?')).usage.imageTokens, 16);
   });
 
@@ -116,7 +117,16 @@ describe('pictures', { skip: testkit ? false : 'mullama-testkit is not built' },
       await assert.rejects(async () => ask(part), failure('INVALID_ARGUMENT', message));
     }
     const missing = pathToFileURL(path.join(folder, 'none.png'));
-    await assert.rejects(async () => ask(missing), failure('NOT_FOUND'));
+    await assert.rejects(
+      async () => ask(missing),
+      failure('NOT_FOUND', /^messages\[0\]\.content\[0\]: /),
+    );
+    // Streams are started at once, and a Blob is read asynchronously.
+    const blob = failure(
+      'INVALID_ARGUMENT',
+      /messages\[0\]\.content\[0\]: .*await blob\.arrayBuffer/,
+    );
+    await assert.rejects(async () => model.streamChat(question(new Blob([file])), options), blob);
     const blind = await Model.load('demo', { nThreads: 1 });
     await assert.rejects(blind.chat(question(file), options), failure('UNSUPPORTED', /text only/));
     blind.close();

@@ -367,7 +367,7 @@ fn what_is_no_picture_is_refused_by_place() {
     }
     let many = message(vec![picture(3); 1000]);
     let error = model.chat(&[many], &options()).unwrap_err();
-    assert!(error.to_string().contains("1000 pictures; at most 256 are allowed"), "{error}");
+    assert!(error.to_string().contains("1000 pictures; the limit is 256"), "{error}");
     let limits = MediaLimits::default().with_pixels(479).with_pictures(1);
     let params = ModelParams::default()
         .with_projector(fixture("projector").to_string_lossy())
@@ -378,10 +378,11 @@ fn what_is_no_picture_is_refused_by_place() {
     let error = strict.chat(&[question(3)], &options()).unwrap_err();
     assert!(error.to_string().contains("24 x 20 pixels; at most 479 are allowed"), "{error}");
     let error = strict.chat(&[message(vec![picture(3); 2])], &options()).unwrap_err();
-    assert!(error.to_string().contains("2 pictures; at most 1 are allowed"), "{error}");
+    assert!(error.to_string().contains("2 pictures; the limit is 1"), "{error}");
     let narrow = ContentPart::image_pixels(1000, 2, 1, &[0; 2000]).unwrap();
     let error = model.chat(&[message([narrow, ContentPart::text("?")])], &options()).unwrap_err();
     assert!(error.to_string().contains("at most 32 times the other"), "{error}");
+    assert!(error.to_string().starts_with("messages[0].content[0].image_url: "), "{error}");
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Finds and decodes the pictures of messages.
 
-use mullama_base::Text;
+use mullama_base::{Text, units};
 use serde_json::Value;
 
 use super::message::{Content, ContentPart, Message};
@@ -8,25 +8,28 @@ use crate::media::{Picture, Problem, bytes_of};
 use crate::options::MediaLimits;
 use crate::{Error, ErrorKind, Result};
 
-/// Decodes the pictures of messages, in order.
-pub(crate) fn pictures(messages: &[Message], limits: &MediaLimits) -> Result<Vec<Picture>> {
+/// Decodes the pictures of messages, in order. Each has its place in the messages, for errors.
+pub(crate) fn pictures(
+    messages: &[Message],
+    limits: &MediaLimits,
+) -> Result<Vec<(String, Picture)>> {
     let found: Vec<_> = addresses(messages).collect();
     let most = limits.pictures;
     if found.len() > most as usize {
-        let message =
-            format!("the messages have {} pictures; at most {most} are allowed", found.len());
+        let count = units::count(found.len(), "picture");
+        let message = format!("the messages have {count}; the limit is {most}");
         return Err(Error::new(ErrorKind::InvalidArgument, message)
             .with_hint(Text::with_names("{media_limits} says how many there may be")));
     }
     let decode = |(place, address): (String, Result<&str, String>)| {
-        let wrong = |problem: String| {
-            Error::new(ErrorKind::InvalidArgument, format!("{place}.image_url: {problem}"))
-        };
+        let place = format!("{place}.image_url");
+        let wrong = |problem: String| Error::new(ErrorKind::InvalidArgument, problem).at(&place);
         let file = address.and_then(|address| bytes_of(address, limits.bytes)).map_err(wrong)?;
-        Picture::decode(&file, limits).map_err(|problem| match problem {
+        let picture = Picture::decode(&file, limits).map_err(|problem| match problem {
             Problem::Picture(problem) => wrong(problem),
             Problem::Memory(error) => error,
-        })
+        })?;
+        Ok((place, picture))
     };
     found.into_iter().map(decode).collect()
 }

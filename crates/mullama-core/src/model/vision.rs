@@ -84,10 +84,12 @@ impl Vision {
         self.check_is_on(messages)?;
         let found = pictures(messages, &self.limits.media)?;
         let projector = self.load(weights)?;
-        let prepare = |picture: Picture| {
-            let prepared = projector.prepare(&picture)?;
-            self.check(&picture, &prepared)?;
-            Ok(Arc::new(prepared))
+        let prepare = |(place, picture): (String, Picture)| {
+            let prepared = projector.prepare(&picture).and_then(|prepared| {
+                self.check(&picture, &prepared)?;
+                Ok(prepared)
+            });
+            prepared.map(Arc::new).map_err(|error| error.at(&place))
         };
         found.into_iter().map(prepare).collect()
     }
