@@ -67,12 +67,14 @@ class Bar:
 
     def __init__(self, **options):
         self.options = options
+        self.n, self.total = 0, options["total"]
         self.shown = []
         self.is_closed = False
         Bar.made.append(self)
 
-    def refresh(self):
-        self.shown.append((self.n, getattr(self, "total", None)))
+    def update(self, more):
+        self.n += more
+        self.shown.append((self.n, self.total))
 
     def close(self):
         self.is_closed = True
@@ -130,9 +132,24 @@ def test_notebooks_show_bars_by_default(tqdm, monkeypatch):
 
 
 def test_a_bar_that_fails_fails_loading(tqdm, monkeypatch):
-    monkeypatch.setattr(Bar, "refresh", lambda _: 1 / 0)
+    monkeypatch.setattr(Bar, "update", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         Model("demo", n_threads=1, progress=True)
+
+
+def test_the_bar_of_tqdm_itself(capsys):
+    Model("demo", n_threads=1, progress=True).close()
+    shown = capsys.readouterr().err
+    assert "loading: 100%" in shown
+    assert shown.endswith("\n")
+    show = _progress.loading_bar(True)
+    for step in range(101):
+        show(step / 100)
+    assert capsys.readouterr().err == "", "it ends before the delay"
+    show = _progress.pull_bar(False)
+    for step in STEPS:
+        show(step)
+    assert "done: 100%" in capsys.readouterr().err
 
 
 class Step:

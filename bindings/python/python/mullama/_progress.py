@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+import warnings
 from importlib import import_module
 
 # The same as `typing.TYPE_CHECKING`, without the import.
@@ -24,8 +25,7 @@ def loading_bar(delayed: bool) -> Callable[[float], None]:
     bar = _bar(delayed, "loading", 100, bar_format="{l_bar}{bar}| {elapsed}")
 
     def show(fraction: float) -> None:
-        bar.n = 100 * fraction
-        bar.refresh()
+        bar.update(100 * fraction - bar.n)
         if fraction >= 1:
             bar.close()
 
@@ -39,8 +39,7 @@ def pull_bar(delayed: bool) -> Callable[[PullProgress], None]:
     def show(progress: PullProgress) -> None:
         bar.desc = f"{progress.phase}: "
         bar.total = progress.total
-        bar.n = progress.completed
-        bar.refresh()
+        bar.update(progress.completed - bar.n)
         if progress.phase == "done":
             bar.close()
 
@@ -50,7 +49,10 @@ def pull_bar(delayed: bool) -> Callable[[PullProgress], None]:
 def _bar(delayed: bool, title: str, total: int, **options: Any) -> Any:
     delay = _DELAY if delayed else 0
     try:
-        tqdm = import_module("tqdm.auto").tqdm
+        with warnings.catch_warnings():
+            # tqdm warns in a notebook without ipywidgets, and shows its bar as text.
+            warnings.simplefilter("ignore")
+            tqdm = import_module("tqdm.auto").tqdm
     except ImportError:
         return _TextBar(title, total, delay)
     return tqdm(desc=title, total=total, delay=delay, **options)
@@ -66,7 +68,8 @@ class _TextBar:
         self._since = time.monotonic() + delay
         self._shown = ""
 
-    def refresh(self) -> None:
+    def update(self, more: float) -> None:
+        self.n += more
         if time.monotonic() < self._since or sys.stderr is None:
             return
         fraction = min(self.n / self.total, 1.0) if self.total else 0.0
