@@ -131,7 +131,7 @@ mod tests {
         ] {
             assert_eq!(explained(line).as_deref(), Some(message), "{line}");
         }
-        assert!(explained("list extra").unwrap().starts_with("unexpected argument `extra` | "));
+        assert!(explained("version extra").unwrap().starts_with("unexpected argument `extra` | "));
         for line in ["--help", "help run", "--version", ""] {
             assert_eq!(explained(line), None, "{line}");
         }

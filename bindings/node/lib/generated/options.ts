@@ -53,9 +53,9 @@ export interface CudaSettings {
 /** Options of loading a model. */
 export interface LoadOptions extends Abortable, Progress {
   /**
-   * Number of layers on GPUs: -1 or `All` for all, 0 for none, N for that many, `Auto` for as
+   * Number of layers on GPUs: -1 or `all` for all, 0 for none, N for that many, `auto` for as
    * many as fit. The output layer counts as one. A number above the model's layers, such as 99
-   * or 999, means all, or as many as fit. Default: `Auto`.
+   * or 999, means all, or as many as fit. Default: `auto`.
    */
   nGpuLayers?: number | 'auto' | 'all';
   /**
@@ -70,8 +70,11 @@ export interface LoadOptions extends Abortable, Progress {
    * Default: 0.
    */
   mainGpu?: number;
-  /** Names of the devices that may be used; `auto` fills them in this order. Default: all. */
-  devices?: string[];
+  /**
+   * Names of the devices that may be used, or `none`; `auto` fills them in this order. Default:
+   * all.
+   */
+  devices?: string | string[];
   /**
    * Maximum number of GPUs to use: those with the most free memory, or the first of `devices`.
    * Default: all.
@@ -81,7 +84,7 @@ export interface LoadOptions extends Abortable, Progress {
    * Remote workers that may be used, as `host:port`; their devices come before those of this
    * machine. Default: none.
    */
-  rpcServers?: string[];
+  rpcServers?: string | string[];
   /**
    * Devices for individual tensors, by regular expression over tensor names; the first match
    * applies. `CPU` is system RAM. Default: none.
@@ -156,10 +159,10 @@ export interface LoadOptions extends Abortable, Progress {
    * Default: the model's `DRAFT`, if its Modelfile has one.
    */
   draftModel?: string;
-  /** Number of layers of the draft model on GPUs, like `nGpuLayers`. Default: `Auto`. */
+  /** Number of layers of the draft model on GPUs, like `nGpuLayers`. Default: `auto`. */
   draftGpuLayers?: number | 'auto' | 'all';
   /** Names of the devices that the draft model may use. Default: those of the model. */
-  draftDevices?: string[];
+  draftDevices?: string | string[];
   /** A chat template (Jinja) that replaces the model's. Default: the model's. */
   chatTemplate?: string;
   /**
@@ -515,7 +518,10 @@ export interface GenerateOptions extends Abortable {
    * Default: the same client for all.
    */
   client?: string;
-  /** The id of the request in `requests()` and for `cancel_request`. Default: a number. */
+  /**
+   * The id of the request in `requests()` and for `cancel_request`, which no other active request
+   * may have. Default: a number.
+   */
   requestId?: string;
   /**
    * Whether a stream reports the progress of prompt processing, in chunks before the first

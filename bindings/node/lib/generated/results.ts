@@ -146,8 +146,9 @@ export interface PlanFields {
   /** Context size in tokens. */
   contextSize: number;
   /**
-   * The largest context size, in tokens, up to the training context, with which all layers are
-   * on GPUs. None if there is no such size, or if no alternatives were requested.
+   * The largest context size, in tokens, with which all layers are on GPUs, up to the larger of
+   * the training context and the requested one. None if there is no such size, or if no
+   * alternatives were requested.
    */
   maxGpuContextSize?: number;
   /** The data types of keys and values. */
@@ -175,9 +176,9 @@ export interface PlanFields {
    */
   verdict?: 'chat' | 'batch' | 'too_slow';
   /**
-   * Advice on this placement, one sentence each: whether partial offloading is worthwhile,
-   * whether a smaller quantisation is the better choice, and how much system RAM is needed in
-   * addition to the GPUs.
+   * Advice on this placement, one sentence each: which GPUs are not used, whether partial
+   * offloading is worthwhile, whether a smaller quantisation is the better choice, and how much
+   * system RAM is needed in addition to the GPUs.
    */
   advice: string[];
   /**
@@ -255,7 +256,7 @@ export interface RankedDocument {
 
 /** An active request. */
 export interface RequestInfo {
-  /** Its id: `requestId`, or else a number that is unique within the model. */
+  /** Its id, which no other active request of the model has: `requestId`, or else a number. */
   id: string;
   /** Its state. */
   state: 'waiting' | 'prompt' | 'generating';

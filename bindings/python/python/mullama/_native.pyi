@@ -115,7 +115,7 @@ class BaseModel:
 
     @property
     def description(self) -> str:
-        """Architecture, size class and quantisation in a few words."""
+        """Architecture, number of parameters and quantisation: `llama 1.2B Q4_K_M`."""
 
     @property
     def gpu_layers(self) -> int:
@@ -312,7 +312,7 @@ class RequestInfo:
 
     @property
     def id(self) -> str:
-        """Its id: `request_id`, else a number that is unique within the model."""
+        """Its id, which no other active request of the model has: `request_id`, or else a number."""
 
     @property
     def priority(self) -> int:
@@ -547,6 +547,8 @@ class Embeddings:
         """All fields as plain Python values that can be serialised as JSON; `vectors` is what
         `tolist` returns."""
 
+    def __eq__(self, value: object, /) -> bool: ...
+    def __ne__(self, value: object, /) -> bool: ...
     def __iter__(self) -> Iterator[memoryview[float]]: ...
     def __len__(self) -> int: ...
     @overload
@@ -632,6 +634,9 @@ class Backend:
     def to_dict(self) -> dict[str, Any]:
         """All fields as plain Python values that can be serialised as JSON."""
 
+    def __eq__(self, value: object, /) -> bool: ...
+    def __ne__(self, value: object, /) -> bool: ...
+
 @final
 class Device:
     """A device that the engine can compute on."""
@@ -668,6 +673,9 @@ class Device:
 
     def to_dict(self) -> dict[str, Any]:
         """All fields as plain Python values that can be serialised as JSON."""
+
+    def __eq__(self, value: object, /) -> bool: ...
+    def __ne__(self, value: object, /) -> bool: ...
 
 def _add_backend_dirs(dirs: Sequence[str]) -> None:
     """Adds folders to look for backend modules in, before anything computes."""
@@ -1110,6 +1118,9 @@ class Alternative:
     def to_dict(self) -> dict[str, Any]:
         """All fields as plain Python values that can be serialised as JSON."""
 
+    def __eq__(self, value: object, /) -> bool: ...
+    def __ne__(self, value: object, /) -> bool: ...
+
 @final
 class Plan:
     """A planned placement. `str(plan)` is a table with bars; `Model(source, **plan.options)` loads
@@ -1117,9 +1128,9 @@ class Plan:
 
     @property
     def advice(self) -> list[str]:
-        """Advice on this placement, one sentence each: whether partial offloading is worthwhile,
-        whether a smaller quantisation is the better choice, and how much system RAM is needed in
-        addition to the GPUs."""
+        """Advice on this placement, one sentence each: which GPUs are not used, whether partial
+        offloading is worthwhile, whether a smaller quantisation is the better choice, and how much
+        system RAM is needed in addition to the GPUs."""
 
     @property
     def alternatives(self) -> list[Alternative]:
@@ -1208,6 +1219,9 @@ class Plan:
     def _repr_html_(self) -> str: ...
     def to_dict(self) -> dict[str, Any]:
         """All fields as plain Python values that can be serialised as JSON."""
+
+    def __eq__(self, value: object, /) -> bool: ...
+    def __ne__(self, value: object, /) -> bool: ...
 
 @final
 class PlannedDevice:
@@ -1387,6 +1401,9 @@ class StoredModel:
     def to_dict(self) -> dict[str, Any]:
         """All fields as plain Python values that can be serialised as JSON."""
 
+    def __eq__(self, value: object, /) -> bool: ...
+    def __ne__(self, value: object, /) -> bool: ...
+
 @final
 class ChatChunk:
     """A chunk of a chat answer that is being generated. `str(chunk)` is its text."""
@@ -1420,6 +1437,9 @@ class ChatChunk:
     def to_dict(self) -> dict[str, Any]:
         """All fields as plain Python values that can be serialised as JSON."""
 
+    def __eq__(self, value: object, /) -> bool: ...
+    def __ne__(self, value: object, /) -> bool: ...
+
 @final
 class ChatCompletion(Completion):
     """A finished chat answer: a completion with its message. Its `text` is the content, without
@@ -1440,6 +1460,9 @@ class ChatCompletion(Completion):
 
     def to_dict(self) -> dict[str, Any]:
         """All fields as plain Python values that can be serialised as JSON."""
+
+    def __eq__(self, value: object, /) -> bool: ...
+    def __ne__(self, value: object, /) -> bool: ...
 
 @final
 class Chunk:
@@ -1465,6 +1488,9 @@ class Chunk:
 
     def to_dict(self) -> dict[str, Any]:
         """All fields as plain Python values that can be serialised as JSON."""
+
+    def __eq__(self, value: object, /) -> bool: ...
+    def __ne__(self, value: object, /) -> bool: ...
 
 @disjoint_base
 class Completion:
@@ -1501,6 +1527,9 @@ class Completion:
     def _repr_html_(self) -> str: ...
     def to_dict(self) -> dict[str, Any]:
         """All fields as plain Python values that can be serialised as JSON."""
+
+    def __eq__(self, value: object, /) -> bool: ...
+    def __ne__(self, value: object, /) -> bool: ...
 
 @final
 class PromptProgress:

@@ -87,9 +87,9 @@ class LoadOptions(TypedDict, total=False):
     """Options of loading a model."""
 
     n_gpu_layers: int | Literal["auto", "all"] | None
-    """Number of layers on GPUs: -1 or `All` for all, 0 for none, N for that many, `Auto` for as
+    """Number of layers on GPUs: -1 or `all` for all, 0 for none, N for that many, `auto` for as
     many as fit. The output layer counts as one. A number above the model's layers, such as 99 or
-    999, means all, or as many as fit. Default: `Auto`."""
+    999, means all, or as many as fit. Default: `auto`."""
 
     split_mode: Literal["none", "layer", "row", "tensor"] | None
     """How a model is split across several GPUs: `none`, `layer`, `row`, `tensor`. Default:
@@ -101,14 +101,15 @@ class LoadOptions(TypedDict, total=False):
     main_gpu: int | None
     """Index of the GPU to fill first; in split mode `none`, the only one used. Default: 0."""
 
-    devices: Sequence[str] | None
-    """Names of the devices that may be used; `auto` fills them in this order. Default: all."""
+    devices: str | Sequence[str] | None
+    """Names of the devices that may be used, or `none`; `auto` fills them in this order. Default:
+    all."""
 
     max_gpus: int | None
     """Maximum number of GPUs to use: those with the most free memory, or the first of `devices`.
     Default: all."""
 
-    rpc_servers: Sequence[str] | None
+    rpc_servers: str | Sequence[str] | None
     """Remote workers that may be used, as `host:port`; their devices come before those of this
     machine. Default: none."""
 
@@ -168,9 +169,9 @@ class LoadOptions(TypedDict, total=False):
     `DRAFT`, if its Modelfile has one."""
 
     draft_gpu_layers: int | Literal["auto", "all"] | None
-    """Number of layers of the draft model on GPUs, like `n_gpu_layers`. Default: `Auto`."""
+    """Number of layers of the draft model on GPUs, like `n_gpu_layers`. Default: `auto`."""
 
-    draft_devices: Sequence[str] | None
+    draft_devices: str | Sequence[str] | None
     """Names of the devices that the draft model may use. Default: those of the model."""
 
     chat_template: str | None
@@ -423,7 +424,8 @@ class GenerateOptions(TypedDict, total=False):
     client for all."""
 
     request_id: str | None
-    """The id of the request in `requests()` and for `cancel_request`. Default: a number."""
+    """The id of the request in `requests()` and for `cancel_request`, which no other active request
+    may have. Default: a number."""
 
     prompt_progress: bool | None
     """Whether a stream reports the progress of prompt processing, in chunks before the first token.
@@ -532,9 +534,9 @@ class PlanOptions(TypedDict, total=False):
     completely. Default: true."""
 
     n_gpu_layers: int | Literal["auto", "all"] | None
-    """Number of layers on GPUs: -1 or `All` for all, 0 for none, N for that many, `Auto` for as
+    """Number of layers on GPUs: -1 or `all` for all, 0 for none, N for that many, `auto` for as
     many as fit. The output layer counts as one. A number above the model's layers, such as 99 or
-    999, means all, or as many as fit. Default: `Auto`."""
+    999, means all, or as many as fit. Default: `auto`."""
 
     split_mode: Literal["none", "layer", "row", "tensor"] | None
     """How a model is split across several GPUs: `none`, `layer`, `row`, `tensor`. Default:
@@ -550,7 +552,7 @@ class PlanOptions(TypedDict, total=False):
     """Maximum number of GPUs to use: those with the most free memory, or the first of `devices`.
     Default: all."""
 
-    rpc_servers: Sequence[str] | None
+    rpc_servers: str | Sequence[str] | None
     """Remote workers that may be used, as `host:port`; their devices come before those of this
     machine. Default: none."""
 
@@ -610,9 +612,9 @@ class PlanOptions(TypedDict, total=False):
     `DRAFT`, if its Modelfile has one."""
 
     draft_gpu_layers: int | Literal["auto", "all"] | None
-    """Number of layers of the draft model on GPUs, like `n_gpu_layers`. Default: `Auto`."""
+    """Number of layers of the draft model on GPUs, like `n_gpu_layers`. Default: `auto`."""
 
-    draft_devices: Sequence[str] | None
+    draft_devices: str | Sequence[str] | None
     """Names of the devices that the draft model may use. Default: those of the model."""
 
     chat_template: str | None

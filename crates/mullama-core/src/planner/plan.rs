@@ -25,8 +25,9 @@ pub struct Plan {
     pub n_layers: u32,
     /// Context size in tokens.
     pub context_size: u32,
-    /// The largest context size, in tokens, with which all layers are on GPUs, up to the training
-    /// context or the requested one, whichever is larger. None if there is no such size, or if no alternatives were requested.
+    /// The largest context size, in tokens, with which all layers are on GPUs, up to the larger of
+    /// the training context and the requested one. None if there is no such size, or if no
+    /// alternatives were requested.
     pub max_gpu_context_size: Option<u32>,
     /// The data types of keys and values.
     pub kv_cache_type: KvCacheTypes,
@@ -48,9 +49,9 @@ pub struct Plan {
     /// What the predicted speed is suitable for: `chat` from 8 tokens per second on, `batch` from 2
     /// on, else `too_slow`. None if the model does not fit or no speed is predicted.
     pub verdict: Option<Verdict>,
-    /// Advice on this placement, one sentence each: which GPUs are not used, whether partial offloading is worthwhile,
-    /// whether a smaller quantisation is the better choice, and how much system RAM is needed in
-    /// addition to the GPUs.
+    /// Advice on this placement, one sentence each: which GPUs are not used, whether partial
+    /// offloading is worthwhile, whether a smaller quantisation is the better choice, and how much
+    /// system RAM is needed in addition to the GPUs.
     pub advice: Vec<String>,
     /// Other settings and quantisations of the model, best first, if it does not fit on GPUs
     /// completely.
