@@ -9,7 +9,7 @@ use mullama_base::nearest;
 
 use crate::other_commands;
 
-/// Converts an error of the parser. Requests for help or the version are no errors: none.
+/// Converts an error of the parser. Requests for help or the version are not errors, so the result is none.
 pub fn explain(command: &Command, error: &clap::Error) -> Option<Error> {
     let usage = || texts(error, ContextKind::Usage).remove(0).replacen("Usage: ", "", 1);
     let arguments: Vec<_> =
@@ -109,8 +109,8 @@ mod tests {
             explain(&command, &error).map(|error| error.report().replace("\nhint: ", " | "))
         };
         for (line, message) in [
-            ("shwo demo", "there is no command shwo | did you mean `mullama show`?"),
-            ("help shwo", "there is no command shwo | did you mean `mullama show`?"),
+            ("shpw demo", "there is no command shpw | did you mean `mullama show`?"),
+            ("help shpw", "there is no command shpw | did you mean `mullama show`?"),
             ("abacus", "there is no command abacus | `mullama help` lists the commands"),
             (
                 "llama3.2:1b",
