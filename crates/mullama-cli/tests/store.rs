@@ -207,6 +207,16 @@ fn a_model_is_made_from_a_modelfile() {
 }
 
 #[test]
+fn a_template_without_effect_is_said() {
+    let home = Home::new();
+    fs::write(home.path().join("Modelfile"), "FROM demo\nTEMPLATE {{ .Prompt }}\n").unwrap();
+    let err = home.stderr_of(0, &["create", "mine"]);
+    assert!(err.contains("note: TEMPLATE has no effect"), "{err}");
+    fs::write(home.path().join("Modelfile"), "FROM demo\n").unwrap();
+    assert_eq!(home.stderr_of(0, &["create", "mine"]), "");
+}
+
+#[test]
 fn parameters_that_run_would_refuse_are_refused_in_creating() {
     let home = Home::new();
     for parameter in [

@@ -4,13 +4,13 @@ use std::path::Path;
 
 use clap::ArgMatches;
 use mullama::hub::{CreateOptions, Modelfile};
-use mullama::{Error, ErrorKind, create_model};
+use mullama::{Error, ErrorKind, GgufHeader, create_model};
 use mullama_base::folders;
 
 use super::{piped, store_name, text};
 use crate::failure::Failure;
 use crate::progress::Display;
-use crate::terminal::{catch_interrupts, interrupt_token, print};
+use crate::terminal::{catch_interrupts, interrupt_token, print, print_message};
 
 pub fn run(arguments: &ArgMatches) -> Result<(), Failure> {
     let name = store_name(text(arguments, "name"))?;
@@ -27,7 +27,19 @@ pub fn run(arguments: &ArgMatches) -> Result<(), Failure> {
     }
     let made = create_model(&name, &modelfile, options);
     drop(display);
-    Ok(print(format_args!("created {}\n", made?.name))?)
+    let made = made?;
+    print(format_args!("created {}\n", made.name))?;
+    let has_template = || {
+        let header = GgufHeader::read_metadata(&made.path);
+        header.is_ok_and(|header| header.text("tokenizer.chat_template").is_some())
+    };
+    if modelfile.template.is_some() && has_template() {
+        print_message(
+            "note: TEMPLATE has no effect: the file of the model has a chat template, which is used; --chat-template FILE \
+             of `run` replaces it",
+        );
+    }
+    Ok(())
 }
 
 fn read(file: &str) -> Result<Modelfile, Error> {

@@ -1,4 +1,4 @@
-//! Rejects NUL bytes in prompts: no model has a token for them.
+//! Rejects NUL bytes in prompts: the engine's texts end at them.
 
 use serde_json::Value;
 
@@ -10,7 +10,7 @@ pub(super) fn refuse_nul(value: &Value, refuse: impl FnOnce(&str, &str) -> Error
     match place_of_nul(value) {
         None => Ok(()),
         Some((place, what)) => {
-            Err(refuse(&place, what).with_hint("remove it: no model has a token for it"))
+            Err(refuse(&place, what).with_hint("remove it: the engine's texts end at it"))
         }
     }
 }
