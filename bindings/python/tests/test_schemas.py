@@ -19,12 +19,14 @@ FORMATS = FormatChecker()
 @FORMATS.checks("time", raises=ValueError)
 def is_time(text):
     """The validator's own check is that of an old draft."""
-    return datetime.time.fromisoformat(text.upper()).tzinfo is not None
+    return not isinstance(text, str) or datetime.time.fromisoformat(text.upper()).tzinfo is not None
 
 
 @FORMATS.checks("date", raises=ValueError)
 def is_date(text):
     """RFC 3339 allows the year 0000, Python does not: the calendar repeats after 400 years."""
+    if not isinstance(text, str):
+        return True
     year, month, day = map(int, text.split("-"))
     return bool(datetime.date(year % 400 + 400, month, day))
 

@@ -260,3 +260,27 @@ def test_a_call_follows_a_text_that_was_begun(model, form, choice):
         return
     answer = model.chat(messages, max_tokens=250, seed=1, **options)
     assert answer.message.tool_calls[0].function.name == "tell"
+
+
+def test_an_answer_beside_a_schema_is_a_value_or_a_call(model, form):
+    tool = a_tool({"type": "string", "maxLength": 8})
+    schema = {"type": "object", "properties": {"a": {"enum": [1, 2, 3]}}, "required": ["a"]}
+    options = {"tools": [tool], "json_schema": schema, "max_tokens": 200}
+    calls = [
+        model.chat(QUESTION, tool_choice="required", temperature=1.5, seed=seed, **options)
+        for seed in range(4)
+    ]
+    assert all(answer.finish_reason != "stop" for answer in calls)
+    assert not any(answer.text.strip() for answer in calls)
+    if form == "dictionaries":
+        with pytest.raises(InvalidArgumentError, match="cannot be combined with tools") as refused:
+            model.chat(QUESTION, **options)
+        assert "tool_choice" in refused.value.hint
+        return
+    for seed in range(8):
+        answer = model.chat(QUESTION, temperature=1.5, seed=seed, **options)
+        if answer.finish_reason == "stop":
+            Draft202012Validator(schema).validate(json.loads(answer.text))
+        elif answer.finish_reason == "tool_calls":
+            arguments = json.loads(answer.message.tool_calls[0].function.arguments)
+            Draft202012Validator(tool["function"]["parameters"]).validate(arguments)

@@ -635,6 +635,113 @@ fn a_call_that_is_required_is_made() {
     assert_eq!(DEMO.apply_chat_template(&ask("Hi"), &none, true).unwrap(), without);
 }
 
+/// With tools and a schema, an answer is a value or a call, and both occur.
+fn assert_value_or_call(model: &Model, name: &str, schema: &Value) {
+    let (mut values, mut calls) = (0, 0);
+    let mut tools = json!([definition("get_weather")]);
+    tools[0]["function"]["parameters"]["properties"]["city"]["maxLength"] = 12.into();
+    for seed in 0..24 {
+        let options = options(json!({"tools": tools, name: schema}));
+        let mut options = options.with_temperature(1.5).with_max_tokens(200).with_seed(seed);
+        // The model would make a call in most draws.
+        if seed % 2 == 0 {
+            let opening = model.tokenize("<tool_call>", false, true).unwrap();
+            options.generate.logit_bias = Some([(opening[0], f32::NEG_INFINITY)].into());
+        }
+        let answer = model.chat(&ask(QUESTION), &options).unwrap();
+        match answer.finish_reason {
+            FinishReason::ToolCalls => {
+                calls += 1;
+                assert_eq!(answer.message.tool_calls[0].function.name, "get_weather");
+            }
+            FinishReason::Stop => {
+                values += 1;
+                let value: Value = serde_json::from_str(&answer.text).unwrap_or_else(|error| {
+                    panic!("{error}: {answer} {}", text_of(model, &answer));
+                });
+                assert!(value.as_i64().is_some_and(|it| (0..100).contains(&it)), "{answer}");
+            }
+            _ => {}
+        }
+    }
+    assert!(values > 3 && calls > 3, "{values} values, {calls} calls");
+}
+
+#[test]
+fn an_answer_beside_a_schema_is_a_value_or_a_call() {
+    let schema = json!({"type": "integer", "minimum": 0, "maximum": 99});
+    assert_value_or_call(&DEMO, "json_schema", &schema);
+    let format = json!({"type": "json_schema", "json_schema": {"schema": schema}});
+    assert_value_or_call(&DEMO, "response_format", &format);
+    let tagged = ModelParams::default().with_chat_template(templates::TAGGED);
+    assert_value_or_call(&load("demo", tagged).unwrap(), "json_schema", &schema);
+    // What is begun is continued.
+    let tools = json!([definition("get_weather")]);
+    let asked = json!({"tools": tools, "json_schema": schema, "continue_final_message": true});
+    for (begun, reason) in [("4", FinishReason::Stop), ("<tool_call>\n", FinishReason::ToolCalls)] {
+        let mut messages = ask(QUESTION);
+        messages.push(Message::assistant(begun));
+        let answer = DEMO.chat(&messages, &options(asked.clone()).with_max_tokens(200)).unwrap();
+        assert_eq!(answer.finish_reason, reason, "{answer}");
+    }
+}
+
+#[test]
+fn a_required_call_is_made_beside_a_schema() {
+    let tools = json!([definition("get_weather"), definition("get_time")]);
+    let schema = json!({"type": "integer"});
+    let format = json!({"type": "json_schema", "json_schema": {"schema": schema}});
+    for choice in [json!("required"), json!({"name": "get_time"})] {
+        for (name, value) in [("json_schema", &schema), ("response_format", &format)] {
+            let asked = json!({"tools": tools, "tool_choice": choice, name: value});
+            let answer = DEMO.chat(&ask(QUESTION), &options(asked).with_max_tokens(200)).unwrap();
+            assert_eq!(answer.finish_reason, FinishReason::ToolCalls, "{choice} {name}: {answer}");
+        }
+        // A schema that cannot be enforced is refused nevertheless, and so are other constraints.
+        for (name, value, kind) in [
+            ("json_schema", json!({"not": {}}), ErrorKind::InvalidGrammar),
+            ("regex", json!("a+"), ErrorKind::InvalidArgument),
+            ("lark", json!("start: \"a\""), ErrorKind::InvalidArgument),
+            ("grammar", json!("root ::= \"a\""), ErrorKind::InvalidArgument),
+        ] {
+            let options = options(json!({"tools": tools, "tool_choice": choice, name: value}));
+            let error = DEMO.chat(&ask(QUESTION), &options).map(drop).unwrap_err();
+            assert_eq!(error.kind(), kind, "{name}: {error}");
+        }
+    }
+}
+
+#[test]
+fn constraints_apply_after_reasoning_that_the_prompt_opens() {
+    let template = "{%- for message in messages %}{{- '<|im_start|>' ~ message.role ~ '\n' }}\
+        {%- if message.role == 'assistant' and message.reasoning_content %}\
+        {{- '<think>\n' ~ message.reasoning_content ~ '\n</think>\n\n' }}{%- endif %}\
+        {{- message.content ~ '<|im_end|>\n' }}{%- endfor %}\
+        {%- if add_generation_prompt %}{{- '<|im_start|>assistant\n<think>\n' }}{%- endif %}";
+    let model = load("demo", ModelParams::default().with_chat_template(template)).unwrap();
+    for constraint in [
+        json!({"regex": "[0-9]{3}"}),
+        json!({"lark": "start: /[0-9]{3}/"}),
+        json!({"grammar": "root ::= [0-9] [0-9] [0-9]"}),
+        json!({"json_schema": {"type": "integer", "minimum": 100, "maximum": 999}}),
+    ] {
+        for limit in [json!({"reasoning": false}), json!({"reasoning_budget": 3})] {
+            for temperature in [0.0, 1.0] {
+                let mut asked = constraint.clone();
+                asked.as_object_mut().unwrap().extend(limit.as_object().unwrap().clone());
+                let options = options(asked).with_temperature(temperature).with_max_tokens(60);
+                let answer = model.chat(&ask("Hello"), &options.with_seed(1)).unwrap();
+                let text = answer.text.trim();
+                assert_eq!(answer.finish_reason, FinishReason::Stop, "{constraint} {limit}");
+                assert!(text.len() == 3 && text.parse::<u32>().is_ok(), "{constraint}: {text}");
+            }
+        }
+        // Without an end of the reasoning, there is no answer.
+        let answer = model.chat(&ask("Hello"), &options(constraint).with_max_tokens(4)).unwrap();
+        assert_eq!((answer.text.as_str(), answer.finish_reason), ("", FinishReason::Length));
+    }
+}
+
 #[test]
 fn a_call_that_is_begun_goes_on() {
     let tools = ["get_weather", "get_time"].map(|name| {

@@ -45,7 +45,7 @@ impl Compiling {
         });
         let loaded = Arc::clone(loaded);
         run_in_background(GRAMMAR_STACK, &cancel, move || {
-            let grammar = Grammar::new(&loaded.vocab, &loaded.guides, &spec);
+            let grammar = loaded.grammars.compile(&loaded.vocab, &spec);
             let _ = sender.try_send(grammar.map(Constraint::Compiled));
         })?;
         Ok(Self { compiled, _late: late, _abandon: abandon })

@@ -18,7 +18,7 @@ use crate::engine::{ContextSettings, Vocab, WeightSettings, Weights};
 use crate::options::{ContextParams, GenerateOptions, ModelParams};
 use crate::placement::{self, PlacedProjector, PlacementDecision};
 use crate::runtime::{self, warn_of_threads};
-use crate::sampling::Guides;
+use crate::sampling::Grammars;
 use crate::scheduler::{DraftModel, Engine, Started};
 use crate::source::{DraftFile, ResolvedModel, preflight, pull};
 use crate::{Error, Result};
@@ -148,7 +148,7 @@ impl Model {
             vision,
             embedders: Embedders::new(embedding, Arc::clone(&weights)),
             vocab,
-            guides: Guides::default(),
+            grammars: Grammars::default(),
             // Text can be generated without the template; only chats return the error.
             templates: unusable.map_or_else(OnceLock::new, |error| OnceLock::from(Err(error))),
             template_override: params.chat_template,

@@ -12,7 +12,7 @@ use crate::chat::Templates;
 use crate::embedding::Embedders;
 use crate::engine::{AdapterSet, Fingerprint, Vocab, Weights, combine, fingerprint_of_file};
 use crate::options::{Lora, Prompt};
-use crate::sampling::Guides;
+use crate::sampling::Grammars;
 use crate::scheduler::Engine;
 use crate::{Error, ErrorKind, Result, Token};
 
@@ -25,8 +25,8 @@ pub(super) struct Loaded {
     pub vision: Vision,
     pub vocab: Vocab,
     pub weights: Arc<Weights>,
-    /// The shared data for enforcing schemas and grammars.
-    pub guides: Guides,
+    /// For enforcing schemas and grammars.
+    pub grammars: Grammars,
     /// Compiled on first use.
     pub templates: OnceLock<Result<Templates>>,
     pub template_override: Option<String>,

@@ -8,6 +8,7 @@ use super::gbnf::Gbnf;
 use super::guide::{Guide, Guides};
 use super::json_schema::STACK;
 use super::reasoning::ReasoningTags;
+use super::tag_search::TagSearch;
 use super::trigger::GrammarTriggers;
 use crate::engine::Vocab;
 use crate::options::GenerateOptions;
@@ -22,6 +23,12 @@ pub(crate) enum GrammarSpec {
     Lark(String),
     /// A regular expression that matches the whole text.
     Regex(String),
+    /// A constraint that applies after the reasoning that the prompt has opened.
+    Delayed {
+        spec: Box<GrammarSpec>,
+        /// The tags that end the reasoning.
+        ends: Vec<String>,
+    },
     Schema {
         /// A JSON schema.
         schema: Value,
@@ -47,6 +54,18 @@ pub(crate) enum GrammarSpec {
 }
 
 impl GrammarSpec {
+    /// The text that the compiled constraint depends on.
+    pub fn source(&self) -> String {
+        match self {
+            Self::Gbnf(text) => format!("gbnf {text}"),
+            Self::Lark(text) => format!("lark {text}"),
+            Self::Regex(text) => format!("regex {text}"),
+            Self::Delayed { spec, ends } => format!("delayed {ends:?} {}", spec.source()),
+            Self::Schema { schema, reasoning, .. } => format!("schema {reasoning:?} {schema}"),
+            Self::Form { text, spoken, .. } => format!("form {spoken:?} {text}"),
+        }
+    }
+
     /// The constraint in a request's options, except a JSON schema. Fails if there is more than
     /// one.
     pub fn asked(options: &GenerateOptions) -> Result<Option<Self>> {
@@ -77,36 +96,80 @@ pub(crate) const GRAMMAR_STACK: usize = STACK + (1 << 20);
 pub(crate) enum Grammar {
     Gbnf(Box<Gbnf>),
     Guide(Box<Guide>),
+    Delayed(Box<Delayed>),
+}
+
+/// A grammar that waits for the end of the reasoning. Until then, all tokens are allowed except those that end the
+/// answer.
+pub(crate) struct Delayed {
+    grammar: Grammar,
+    vocab: Vocab,
+    ends: Vec<String>,
+    /// `None` after the end of the reasoning.
+    search: Option<TagSearch>,
+}
+
+impl Delayed {
+    fn accept(&mut self, token: Token) -> Result<()> {
+        let Some(search) = &mut self.search else { return self.grammar.accept(token) };
+        let mut piece = Vec::new();
+        self.vocab.piece(token, true, &mut piece);
+        search.push(&piece);
+        if search.has_one_of(&self.ends) {
+            self.search = None;
+        } else {
+            search.trim();
+        }
+        Ok(())
+    }
 }
 
 impl Grammar {
-    /// Compiles a constraint.
+    /// Compiles a constraint, without what has begun.
     pub fn new(vocab: &Vocab, guides: &Guides, spec: &GrammarSpec) -> Result<Self> {
-        match spec {
+        let guide = match spec {
             GrammarSpec::Gbnf(text) => {
                 let grammar = Gbnf::new(vocab, guides.token_texts(vocab), text)?;
-                Ok(Self::Gbnf(Box::new(grammar)))
+                return Ok(Self::Gbnf(Box::new(grammar)));
             }
-            GrammarSpec::Lark(text) => Ok(Self::Guide(Box::new(guides.for_lark(vocab, text)?))),
-            GrammarSpec::Regex(text) => Ok(Self::Guide(Box::new(guides.for_regex(vocab, text)?))),
-            GrammarSpec::Schema { schema, reasoning, begun } => {
-                let mut guide = guides.for_schema(vocab, schema, reasoning.as_ref())?;
+            GrammarSpec::Delayed { spec, ends } => {
+                return Ok(Self::Delayed(Box::new(Delayed {
+                    grammar: Self::new(vocab, guides, spec)?,
+                    vocab: vocab.clone(),
+                    ends: ends.clone(),
+                    search: Some(TagSearch::new(ends.iter())),
+                })));
+            }
+            GrammarSpec::Lark(text) => guides.for_lark(vocab, text)?,
+            GrammarSpec::Regex(text) => guides.for_regex(vocab, text)?,
+            GrammarSpec::Schema { schema, reasoning, .. } => {
+                guides.for_schema(vocab, schema, reasoning.as_ref())?
+            }
+            GrammarSpec::Form { text, spoken, .. } => guides.for_grammar(vocab, text, spoken)?,
+        };
+        Ok(Self::Guide(Box::new(guide)))
+    }
+
+    /// Advances by the start of the answer, if it already exists.
+    pub fn begin(self, spec: &GrammarSpec) -> Result<Self> {
+        match (self, spec) {
+            (Self::Guide(mut guide), GrammarSpec::Schema { begun, .. }) => {
                 guide.accept_text(begun)?;
-                Ok(Self::Guide(Box::new(guide)))
+                Ok(Self::Guide(guide))
             }
-            GrammarSpec::Form { text, spoken, lazy, begun, must_match } => {
-                let guide = guides.for_grammar(vocab, text, spoken)?;
+            (Self::Guide(guide), GrammarSpec::Form { lazy, begun, must_match, .. }) => {
                 let continued = begun.iter().find_map(|begun| {
                     let mut guide = guide.fork();
                     guide.accept_text(begun).ok().map(|()| guide)
                 });
                 let guide = match (continued, lazy) {
                     (Some(continued), _) => continued,
-                    (None, Some(triggers)) if !must_match => guide.awaiting(triggers)?,
+                    (None, Some(triggers)) if !must_match => (*guide).awaiting(triggers)?,
                     (None, _) => return Err(guide.mismatch()),
                 };
                 Ok(Self::Guide(Box::new(guide)))
             }
+            (grammar, _) => Ok(grammar),
         }
     }
 
@@ -115,6 +178,12 @@ impl Grammar {
         match self {
             Self::Gbnf(grammar) => Self::Gbnf(grammar.clone()),
             Self::Guide(guide) => Self::Guide(Box::new(guide.fork())),
+            Self::Delayed(delayed) => Self::Delayed(Box::new(Delayed {
+                grammar: delayed.grammar.fork(),
+                vocab: delayed.vocab.clone(),
+                ends: delayed.ends.clone(),
+                search: delayed.search.clone(),
+            })),
         }
     }
 
@@ -123,6 +192,8 @@ impl Grammar {
         match self {
             Self::Gbnf(grammar) => grammar.allows(token),
             Self::Guide(guide) => guide.allows(token),
+            Self::Delayed(delayed) if delayed.search.is_none() => delayed.grammar.allows(token),
+            Self::Delayed(delayed) => Ok(!delayed.vocab.is_end_of_generation(token)),
         }
     }
 
@@ -132,19 +203,28 @@ impl Grammar {
             Self::Gbnf(grammar) => grammar.forbid(candidates),
             Self::Guide(guide) => {
                 guide.look_ahead()?;
-                for candidate in candidates {
-                    if !guide.allows(candidate.id)? {
-                        candidate.logit = f32::NEG_INFINITY;
-                    }
-                }
-                Ok(())
+                self.forbid_each(candidates)
+            }
+            Self::Delayed(delayed) if delayed.search.is_none() => {
+                delayed.grammar.forbid(candidates)
+            }
+            Self::Delayed(_) => self.forbid_each(candidates),
+        }
+    }
+
+    fn forbid_each(&mut self, candidates: &mut [sys::llama_token_data]) -> Result<()> {
+        for candidate in candidates {
+            if !self.allows(candidate.id)? {
+                candidate.logit = f32::NEG_INFINITY;
             }
         }
+        Ok(())
     }
 
     /// Advances by a token.
     pub fn accept(&mut self, token: Token) -> Result<()> {
         match self {
+            Self::Delayed(delayed) => delayed.accept(token),
             Self::Gbnf(grammar) => grammar.accept(token),
             Self::Guide(guide) => guide.accept(token),
         }

@@ -3,13 +3,13 @@
 use std::fmt::Write as _;
 use std::sync::{Arc, OnceLock};
 
-use llguidance::api::{ParserLimits, TopLevelGrammar};
+use llguidance::api::TopLevelGrammar;
 use llguidance::toktrie::{ApproximateTokEnv, SimpleVob, TokEnv, TokRxInfo, TokTrie};
 use llguidance::{Matcher, ParserFactory, regex_to_lark};
 use serde_json::Value;
 
 use super::gbnf::TokenTexts;
-use super::json_schema::{STACK, Schema, WHITE_SPACE};
+use super::json_schema::{STACK, Schema, WHITE_SPACE, limits};
 use super::reasoning::ReasoningTags;
 use super::refusal::{SCHEMA, single_line, unsupported_constraint};
 use super::text_schema::quoted;
@@ -36,8 +36,7 @@ impl Guides {
         let made = self.factory.get_or_init(|| {
             let mut factory = ParserFactory::new_simple(&tokens_of(vocab)).map_err(internal)?;
             factory.quiet();
-            *factory.limits_mut() =
-                ParserLimits { verbose_errors: false, ..ParserLimits::default() };
+            *factory.limits_mut() = limits();
             Ok(factory)
         });
         made.as_ref().map_err(Clone::clone)
@@ -60,7 +59,7 @@ impl Guides {
             return self.start(vocab, TopLevelGrammar::from_json_schema(schema), SCHEMA, &[]);
         };
         let grammar = TopLevelGrammar::from_lark(after_reasoning(tags, &schema));
-        let spoken: Vec<_> = tags.ends.iter().chain([&tags.start]).cloned().collect();
+        let spoken: Vec<_> = tags.all().cloned().collect();
         self.start(vocab, grammar, SCHEMA, &spoken)
     }
 
@@ -245,8 +244,14 @@ fn tokens_of(vocab: &Vocab) -> TokEnv {
     Arc::new(ApproximateTokEnv::new(TokTrie::from(&info, &words)))
 }
 
-/// A grammar of a value after optional reasoning, which the prompt may already have opened.
+/// A grammar of a value after optional reasoning.
 fn after_reasoning(tags: &ReasoningTags, schema: &Value) -> String {
+    let (before, definitions) = optional_reasoning(tags);
+    format!("start: {before} value\nvalue: %json {schema}\n{definitions}")
+}
+
+/// An expression for optional reasoning, which the prompt may already have opened, and the definitions that it needs.
+pub(crate) fn optional_reasoning(tags: &ReasoningTags) -> (String, String) {
     let mut lexemes = String::new();
     for (index, end) in tags.ends.iter().enumerate() {
         let pattern = escape(end).replace('/', r"\/");
@@ -260,10 +265,7 @@ fn after_reasoning(tags: &ReasoningTags, schema: &Value) -> String {
     } else {
         format!("({} body SPACE?)?", quoted(&tags.start))
     };
-    format!(
-        "start: {before} value\nbody: {}\n{lexemes}SPACE: /{WHITE_SPACE}/\nvalue: %json {schema}\n",
-        ends.join(" | ")
-    )
+    (before, format!("body: {}\n{lexemes}SPACE: /{WHITE_SPACE}/\n", ends.join(" | ")))
 }
 
 /// Removes the anchors of an expression: they are redundant if the whole text must match.

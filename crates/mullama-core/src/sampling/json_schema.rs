@@ -26,6 +26,17 @@ pub(super) const STACK: usize = 6 << 20;
 /// Where a part contains the root schema that it refers to.
 const ROOT: &str = "#/$defs/root";
 
+/// The limits of llguidance. Each optional property of an object takes four items of a row; the default is enough for
+/// 500 properties.
+pub(super) fn limits() -> ParserLimits {
+    ParserLimits {
+        max_items_in_row: 50_000,
+        step_max_items: 500_000,
+        verbose_errors: false,
+        ..ParserLimits::default()
+    }
+}
+
 /// All keywords that constrain a value.
 const KEYWORDS: [&str; 36] = [
     "$dynamicRef",
@@ -140,8 +151,7 @@ impl Schema {
     /// Compiles the schema at a place; needs [`STACK`].
     fn compile(&self, place: &str) -> std::result::Result<(), Refusal> {
         let grammar = TopLevelGrammar::from_json_schema(self.at(place));
-        let limits = ParserLimits { verbose_errors: false, ..ParserLimits::default() };
-        let compile = || GrammarInit::Serialized(grammar).to_internal(None, limits).map(drop);
+        let compile = || GrammarInit::Serialized(grammar).to_internal(None, limits()).map(drop);
         // llguidance panics if it quotes a value and would have to cut it within a character.
         catch_unwind(AssertUnwindSafe(compile)).map_err(|error| Refusal {
             reason: format!("{error:#}"),

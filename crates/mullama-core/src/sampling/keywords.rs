@@ -19,6 +19,9 @@ pub(super) const MAX_COUNT: u64 = 1 << 31;
 /// The largest `multipleOf` that is enforced, written without its decimal point: enforcing it takes as many states.
 const MAX_MULTIPLE: u64 = 10_000;
 
+/// The most properties of an object that may be missing. Compiling them takes time that grows with their square.
+const MAX_OPTIONAL: usize = 3000;
+
 /// Fails for a keyword whose value is invalid or cannot be enforced. The error names its place.
 pub(super) fn check(schema: &Value) -> Result<(), String> {
     visit(schema, "#", &mut |place, schema| match schema {
@@ -33,6 +36,17 @@ pub(super) fn check(schema: &Value) -> Result<(), String> {
 fn check_all(schema: &Map<String, Value>) -> Result<(), String> {
     for (keyword, value) in schema {
         check_one(keyword, value).map_err(|reason| format!("`{keyword}` {reason}"))?;
+    }
+    let count = |keyword: &str| match schema.get(keyword) {
+        Some(Value::Object(properties)) => properties.len(),
+        Some(Value::Array(names)) => names.len(),
+        _ => 0,
+    };
+    let optional = count("properties").saturating_sub(count("required"));
+    if optional > MAX_OPTIONAL {
+        return Err(format!(
+            "`properties` has {optional} that are not required, and {MAX_OPTIONAL} are the most that can be enforced"
+        ));
     }
     bounds::check(schema)
 }
@@ -149,6 +163,20 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn optional_properties_are_limited() {
+        let properties = |count: usize| {
+            let properties = (0..count).map(|index| (format!("p{index}"), json!({})));
+            json!({"items": {"properties": properties.collect::<Map<_, _>>()}})
+        };
+        let mut schema = properties(MAX_OPTIONAL + 1);
+        let problem = check(&schema).unwrap_err();
+        assert!(problem.starts_with("#/items: `properties` has 3001 that"), "{problem}");
+        schema["items"]["required"] = json!(["p0"]);
+        assert_eq!(check(&schema), Ok(()));
+        assert_eq!(check(&properties(MAX_OPTIONAL)), Ok(()));
+    }
 
     #[test]
     fn invalid_values_are_refused_by_their_place() {

@@ -3,6 +3,7 @@
 
 use std::collections::VecDeque;
 
+use super::tag_search::TagSearch;
 use crate::engine::Vocab;
 use crate::{Result, Token};
 
@@ -18,6 +19,11 @@ pub(crate) struct ReasoningTags {
 }
 
 impl ReasoningTags {
+    /// All tags.
+    pub fn all(&self) -> impl Iterator<Item = &String> {
+        self.ends.iter().chain([&self.start])
+    }
+
     /// Whether the prompt ends within reasoning.
     pub fn begin_inside(&self) -> bool {
         let last = |tag: &String| self.prefill.rfind(tag.as_str());
@@ -54,8 +60,8 @@ pub(crate) struct ReasoningBudget {
     vocab: Vocab,
     spec: ReasoningSpec,
     state: State,
-    /// The last bytes of the answer, to find tags of several tokens.
-    tail: Vec<u8>,
+    /// The end of the answer, to find tags of several tokens.
+    search: TagSearch,
     /// The tokens that must be next.
     forced: VecDeque<Token>,
     piece: Vec<u8>,
@@ -64,9 +70,9 @@ pub(crate) struct ReasoningBudget {
 impl ReasoningBudget {
     pub fn new(vocab: &Vocab, spec: ReasoningSpec) -> Result<Self> {
         let state = State::Outside;
-        let (tail, forced, piece) = (Vec::new(), VecDeque::new(), Vec::new());
-        let vocab = vocab.clone();
-        let mut budget = Self { vocab, spec, state, tail, forced, piece };
+        let (search, vocab) = (TagSearch::new(spec.tags.all()), vocab.clone());
+        let (forced, piece) = (VecDeque::new(), Vec::new());
+        let mut budget = Self { vocab, spec, state, search, forced, piece };
         if budget.spec.tags.begin_inside() {
             budget.enter()?;
         }
@@ -86,25 +92,25 @@ impl ReasoningBudget {
         }
         let mut piece = std::mem::take(&mut self.piece);
         self.vocab.piece(token, true, &mut piece);
-        self.tail.extend_from_slice(&piece);
+        self.search.push(&piece);
         self.piece = piece;
         match self.state {
-            State::Outside if self.ends_with_tag(std::slice::from_ref(&self.spec.tags.start)) => {
+            State::Outside if self.search.has_one_of(&[self.spec.tags.start.clone()]) => {
                 self.enter()?;
             }
-            State::Inside(_) if self.ends_with_tag(&self.spec.tags.ends) => {
+            State::Inside(_) if self.search.has_one_of(&self.spec.tags.ends) => {
                 self.state = State::Outside;
-                self.tail.clear();
+                self.search.clear();
             }
             State::Inside(left) if !is_forced => self.spend(left)?,
             _ => {}
         }
-        self.trim_tail();
+        self.search.trim();
         Ok(())
     }
 
     fn enter(&mut self) -> Result<()> {
-        self.tail.clear();
+        self.search.clear();
         self.state = State::Inside(self.spec.budget);
         if self.spec.budget == 0 { self.close() } else { Ok(()) }
     }
@@ -112,7 +118,7 @@ impl ReasoningBudget {
     fn spend(&mut self, left: u32) -> Result<()> {
         let left = left.saturating_sub(1);
         self.state = State::Inside(left);
-        if left == 0 && ends_at_character(&self.tail) { self.close() } else { Ok(()) }
+        if left == 0 && ends_at_character(self.search.tail()) { self.close() } else { Ok(()) }
     }
 
     fn close(&mut self) -> Result<()> {
@@ -120,20 +126,6 @@ impl ReasoningBudget {
             self.forced = self.vocab.tokenize(end, false, true)?.into();
         }
         Ok(())
-    }
-
-    fn ends_with_tag(&self, tags: &[String]) -> bool {
-        tags.iter().any(|tag| {
-            !tag.is_empty() && self.tail.windows(tag.len()).any(|part| part == tag.as_bytes())
-        })
-    }
-
-    /// Drops bytes that cannot begin a tag.
-    fn trim_tail(&mut self) {
-        let tags = self.spec.tags.ends.iter().chain([&self.spec.tags.start]);
-        // At least four bytes are stored, to recognise a whole character.
-        let longest = tags.map(String::len).max().unwrap_or(0).max(4);
-        self.tail.drain(..self.tail.len().saturating_sub(longest));
     }
 }
 

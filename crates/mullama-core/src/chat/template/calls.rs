@@ -11,7 +11,9 @@ use serde_json::{Map, Value, json};
 
 use super::gemma;
 use super::lark::{Lark, SPACE};
-use crate::sampling::{ANY_TEXT, Schema, Texts, quoted, unusable};
+use crate::sampling::{
+    ANY_TEXT, ReasoningTags, Schema, Texts, optional_reasoning, quoted, unusable,
+};
 use crate::{Error, ErrorKind, Result};
 
 /// Schema keywords that need no check when properties are written between tags.
@@ -161,13 +163,27 @@ impl<'a> Calls<'a> {
 
     /// The grammar of calls only.
     pub fn calls_only_grammar(mut self) -> Result<String> {
+        let start = self.calls()?;
+        self.finish(start)
+    }
+
+    /// The grammar of either a value that follows the schema, or calls, after optional reasoning.
+    pub fn value_or_calls_grammar(mut self, reasoning: Option<&ReasoningTags>) -> Result<String> {
+        let calls = self.calls()?.ok_or_else(|| internal("the engine's parser takes no call"))?;
+        let value = self.json(&Place::Outside, false)?;
+        let (before, definitions) = reasoning.map(optional_reasoning).unwrap_or_default();
+        self.lark.add(&definitions);
+        self.finish(Some(format!("{before} ({value} | {calls})")))
+    }
+
+    /// The rules of calls, as alternatives.
+    fn calls(&mut self) -> Result<Option<String>> {
         let mut starts = Vec::new();
         for id in self.triggers() {
             let items = self.visit(id, &Place::Outside)?;
             starts.extend(self.rule_of(&items, &Place::Outside)?);
         }
-        let start = (!starts.is_empty()).then(|| starts.join(" | "));
-        self.finish(start)
+        Ok((!starts.is_empty()).then(|| starts.join(" | ")))
     }
 
     fn finish(self, start: Option<String>) -> Result<String> {

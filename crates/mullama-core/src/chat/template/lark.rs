@@ -56,6 +56,11 @@ impl Lark {
         let _ = writeln!(self.text, "{name}: {expression}");
     }
 
+    /// Adds definitions whose names are not those of this type: `r` or `T` with a number.
+    pub fn add(&mut self, definitions: &str) {
+        self.text.push_str(definitions);
+    }
+
     /// The whole grammar.
     pub fn finish(mut self, start: &str) -> String {
         self.define("start", start);

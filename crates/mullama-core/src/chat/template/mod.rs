@@ -68,6 +68,17 @@ struct AppliedTemplate {
     thinking_end: Vec<String>,
 }
 
+impl AppliedTemplate {
+    /// The engine's parser of answers; null if the engine does not know the format.
+    fn parser(&self) -> Result<Value> {
+        if self.parser.is_empty() {
+            return Ok(Value::Null);
+        }
+        serde_json::from_str(&self.parser)
+            .map_err(|error| template_error(&format!("its parser cannot be read: {error}")))
+    }
+}
+
 #[derive(Deserialize)]
 struct Trigger {
     #[serde(rename = "type")]
@@ -97,16 +108,24 @@ pub(crate) fn render(
     let has_text = !prefill.trim().is_empty();
     let mut request = template_request(messages, options, add_generation_prompt, continues)?;
     let chosen = offer_tools(templates, options, &mut request)?;
-    let schema = output_schema(options)?;
+    let mut schema = output_schema(options)?;
     let asked = GrammarSpec::asked(&options.generate)?;
     if schema.is_some() && asked.is_some() {
         return Err(Error::option("response_format", "cannot be combined with a grammar"));
     }
-    // If there are tools, or if answers have a format of the model's own, the template delimits the JSON value in the
-    // answer. The grammar then enforces both the format and the schema.
-    if let Some(schema) = &schema
-        && (!chosen.tools.is_empty() || !answers_in_plain_json(templates, &request, cancel)?)
+    if chosen.is_required
+        && let Some(schema) = schema.take()
     {
+        // An answer that must be a call has no value. The schema must be valid nevertheless.
+        Schema::new(&schema)?;
+    }
+    if let Some(schema) = &schema
+        && !answers_in_plain_json(templates, &request, cancel)?
+    {
+        if !chosen.tools.is_empty() {
+            return Err(no_value_or_call(options));
+        }
+        // The template delimits the JSON value in the answer. The grammar enforces both the format and the schema.
         Schema::new(schema)?;
         request["json_schema"] = json!({"type": "object"});
     }
@@ -148,24 +167,38 @@ pub(crate) fn render(
         ends: applied.thinking_end.clone(),
         prefill: applied.generation_prompt.clone(),
     });
+    // Reasoning that the prompt opens has an end even if it is switched off.
+    let may_reason = |tags: &ReasoningTags| {
+        tags.begin_inside() || (options.chat.reasoning != Some(false) && !tags.are_closed())
+    };
+    let open_tags = tags.clone().filter(may_reason);
     // The template's format covers tools and schema; the caller's grammar cannot be combined with it.
     let is_formed = !chosen.tools.is_empty() || !applied.grammar.is_empty();
-    let answer_grammar = if is_formed {
-        answer_grammar(&applied, &chosen, schema.as_ref(), &prefill, vocab)?
-    } else {
-        None
+    let answer_grammar = match &schema {
+        Some(schema) if !chosen.tools.is_empty() => {
+            if applied.grammar.is_empty() || !applied.grammar_lazy {
+                return Err(no_value_or_call(options));
+            }
+            // Where a call may be made, the engine's parser also takes no call at all.
+            request["tool_choice"] = "required".into();
+            let (calling, _) = apply(templates, &request, &chosen.tools, None, cancel)?;
+            Some(value_or_call(&calling, &chosen, schema, &prefill, open_tags.as_ref())?)
+        }
+        schema if is_formed => answer_grammar(&applied, &chosen, schema.as_ref(), &prefill, vocab)?,
+        _ => None,
     };
     let grammar = match (asked, answer_grammar) {
-        (Some(asked), None) => Some(asked),
+        (Some(asked), None) => Some(match tags.as_ref().filter(|tags| tags.begin_inside()) {
+            Some(tags) => GrammarSpec::Delayed { spec: Box::new(asked), ends: tags.ends.clone() },
+            None => asked,
+        }),
         (Some(_), Some(_)) => {
             return Err(Error::option("tools", "cannot be combined with a grammar"));
         }
         (None, Some(answer_grammar)) => Some(answer_grammar),
         (None, None) => schema.map(|schema| GrammarSpec::Schema {
             schema,
-            reasoning: tags
-                .clone()
-                .filter(|tags| options.chat.reasoning != Some(false) && !tags.are_closed()),
+            reasoning: open_tags,
             begun: prefill,
         }),
     };
@@ -260,13 +293,8 @@ fn answer_grammar(
     begun: &str,
     vocab: &Vocab,
 ) -> Result<Option<GrammarSpec>> {
-    let is_unknown = applied.parser.is_empty();
-    let parser: Value = if is_unknown {
-        Value::Null
-    } else {
-        serde_json::from_str(&applied.parser)
-            .map_err(|error| template_error(&format!("its parser cannot be read: {error}")))?
-    };
+    let parser = applied.parser()?;
+    let is_unknown = parser.is_null();
     let of_form = |text, lazy, begun: BegunCalls| GrammarSpec::Form {
         text,
         spoken: applied.preserved_tokens.clone(),
@@ -308,6 +336,39 @@ fn answer_grammar(
     let lazy = GrammarTriggers { patterns: vec![pattern], ..GrammarTriggers::default() };
     let begun = begun_calls(&calls.openings(), begun);
     Ok(Some(of_form(calls.calls_only_grammar()?, Some(lazy), begun)))
+}
+
+/// The grammar of an answer that is either a value that follows a schema, or calls of tools. `calling` is the template's
+/// result for a call that must be made.
+fn value_or_call(
+    calling: &AppliedTemplate,
+    chosen: &ChosenTools,
+    schema: &Value,
+    begun: &str,
+    reasoning: Option<&ReasoningTags>,
+) -> Result<GrammarSpec> {
+    let parser = calling.parser()?;
+    let calls = Calls::new(&parser, &chosen.tools, Some(schema), chosen.is_parallel)?;
+    let tags = reasoning.into_iter().flat_map(ReasoningTags::all);
+    Ok(GrammarSpec::Form {
+        spoken: calling.preserved_tokens.iter().chain(tags).cloned().collect(),
+        text: calls.value_or_calls_grammar(reasoning)?,
+        lazy: None,
+        begun: vec![begun.to_owned()],
+        must_match: true,
+    })
+}
+
+/// The error of a schema together with tools, if the template has no format for an answer that is one or the other.
+fn no_value_or_call(options: &ChatOptions) -> Error {
+    let option = match options.generate.json_schema {
+        Some(_) => "json_schema",
+        None => "response_format",
+    };
+    let problem = "cannot be combined with tools in this model's format, which does not distinguish calls from values";
+    Error::option(option, problem).with_hint(Text::with_names(
+        "set {tool_choice} to `none` for a value, or to `required` for a call",
+    ))
 }
 
 /// Where calls may start in the beginning of an answer.
@@ -359,6 +420,7 @@ fn answers_in_plain_json(
     cancel: &CancelToken,
 ) -> Result<bool> {
     let mut request = request.clone();
+    request.as_object_mut().map(|request| request.remove("tools"));
     request["json_schema"] = json!({"const": "a"});
     let (applied, _) = apply(templates, &request, &[], None, cancel)?;
     Ok(is_plain(&applied))
