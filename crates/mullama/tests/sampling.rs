@@ -1,12 +1,13 @@
 //! Options that change sampling: the order of samplers, logits processors, banned phrases.
 
+use std::collections::BTreeMap;
 use std::error::Error as _;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock, Mutex};
 
 use mullama::{
-    ChatOptions, ContextParams, ErrorKind, FinishReason, GenerateOptions, LogitsProcessor,
-    LogitsProcessors, Message, Model, ModelParams, SamplerKind, StopKind, Token,
+    ChatOptions, ContextParams, ErrorKind, FinishReason, GenerateOptions, LogitBias,
+    LogitsProcessor, LogitsProcessors, Message, Model, ModelParams, SamplerKind, StopKind, Token,
 };
 use serde_json::json;
 
@@ -269,4 +270,119 @@ fn phrases_that_leave_nothing_are_refused() {
         DEMO.generate("Once", &greedy().with_banned_phrases(phrases)).unwrap_err().to_string()
     };
     assert!(refused(vec![String::new()]).contains("must not be empty"));
+}
+
+/// Constraints that the text `1` alone follows.
+fn only_one() -> [GenerateOptions; 4] {
+    let options = || GenerateOptions::default().with_max_tokens(8);
+    [
+        options().with_regex("1"),
+        options().with_lark("start: \"1\""),
+        options().with_grammar("root ::= \"1\""),
+        options().with_json_schema(json!({"const": 1})),
+    ]
+}
+
+#[test]
+fn excluded_tokens_are_never_chosen() {
+    let with_one = |token: &Token| DEMO.detokenize(&[*token], false).unwrap().contains('1');
+    let ones: Vec<Token> = (0..DEMO.n_vocab() as Token).filter(with_one).collect();
+    let forbidding: BTreeMap<Token, f32> =
+        ones.iter().map(|&token| (token, f32::NEG_INFINITY)).collect();
+    let forbids = processor(move |_, logits| {
+        ones.iter().for_each(|&token| logits[token as usize] = f32::NEG_INFINITY);
+    });
+    for constrained in only_one() {
+        for temperature in [0.0, 0.8, 1.5] {
+            let constrained = constrained.clone().with_temperature(temperature);
+            for excluding in [
+                constrained.clone().with_logit_bias(LogitBias(forbidding.clone())),
+                constrained.clone().with_banned_phrases(["1".to_owned()]),
+                constrained.clone().with_logits_processors(forbids.clone()),
+                constrained
+                    .clone()
+                    .with_logit_bias(LogitBias(forbidding.clone()))
+                    .with_typical_p(0.9),
+            ] {
+                let error = DEMO.generate("x", &excluding).map(drop).unwrap_err();
+                assert_eq!(error.kind(), ErrorKind::InvalidGrammar, "{error}");
+                let message = "all tokens that the grammar allows here are excluded";
+                assert_eq!(error.to_string(), message);
+                assert!(error.hint().unwrap().contains("logit_bias"), "{error:?}");
+            }
+        }
+    }
+    // Without a grammar, a processor and a bias can exclude everything as well.
+    let all = processor(|_, logits| logits[1..].fill(f32::NEG_INFINITY));
+    for temperature in [0.0, 0.8] {
+        let options = GenerateOptions::default().with_temperature(temperature);
+        let options = options.with_logit_bias([(0, f32::NEG_INFINITY)]);
+        let error =
+            DEMO.generate("x", &options.with_logits_processors(all.clone())).map(drop).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{error}");
+    }
+}
+
+#[test]
+fn a_complete_text_ends_even_if_its_end_is_excluded() {
+    let end = DEMO.chat(&question("France"), &greedy().into()).unwrap().stop_reason.token.unwrap();
+    for constrained in only_one() {
+        for temperature in [0.0, 0.8, 1.5] {
+            let constrained = constrained.clone().with_temperature(temperature);
+            for endless in [
+                constrained.clone().with_ignore_eos(true),
+                constrained.clone().with_ignore_eos(true).with_prompt_lookup(4),
+                constrained.clone().with_ignore_eos(true).with_logit_bias([(end, -1e9)]),
+            ] {
+                let answer = DEMO.generate("1 1 1 1", &endless).unwrap();
+                assert_eq!((answer.text.as_str(), answer.finish_reason), ("1", FinishReason::Stop));
+                assert_eq!(answer.stop_reason.kind, StopKind::EndToken);
+            }
+        }
+    }
+    let list = json!({"type": "array", "items": {"type": "string"}});
+    for seed in 0..40 {
+        let options = GenerateOptions::default().with_seed(seed).with_temperature(0.8);
+        let options = options.with_ignore_eos(true).with_max_tokens(40);
+        let answer =
+            DEMO.chat(&question("Italy"), &options.clone().with_json_schema(list.clone()).into());
+        let answer = answer.unwrap();
+        if answer.finish_reason == FinishReason::Stop {
+            let value: Vec<String> = serde_json::from_str(&answer.text).unwrap();
+            drop(value);
+        } else {
+            assert_eq!(answer.stop_reason.kind, StopKind::MaxTokens, "{answer}");
+        }
+        let tool = json!({"type": "function", "function": {"name": "f", "parameters": {
+            "type": "object", "properties": {"a": {"enum": [1, 2]}}, "required": ["a"]}}});
+        let mut calling = ChatOptions::from(options.with_max_tokens(100)).with_tools([tool]);
+        calling.chat.tool_choice = Some(json!("required"));
+        let answer = DEMO.chat(&question("Italy"), &calling).unwrap();
+        // More calls may follow, without end.
+        assert!(answer.finish_reason != FinishReason::Stop, "{answer}");
+    }
+}
+
+#[test]
+fn a_grammar_that_is_used_again_starts_again() {
+    let options = greedy().with_regex("[a-z]{5}").with_max_tokens(20);
+    let first = DEMO.generate("x", &options).unwrap().text.clone();
+    let streams: Vec<_> = (0..3).map(|_| DEMO.stream("x", &options).unwrap()).collect();
+    for stream in streams {
+        assert_eq!(stream.finish().unwrap().text, first);
+    }
+    assert_eq!(first.len(), 5);
+}
+
+#[test]
+fn objects_may_have_many_optional_properties() {
+    let schema = |count: u32| {
+        let properties = (0..count).map(|index| (format!("p{index}"), json!({"type": "integer"})));
+        json!({"type": "object", "properties": properties.collect::<serde_json::Map<_, _>>()})
+    };
+    for count in [501, 1500] {
+        let options = greedy().with_max_tokens(30).with_json_schema(schema(count));
+        let answer = DEMO.generate("x", &options).unwrap();
+        assert!(answer.text.starts_with('{'), "{answer}");
+    }
 }

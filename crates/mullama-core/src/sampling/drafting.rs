@@ -1,7 +1,7 @@
 //! Chooses guesses from a draft model's logits.
 
 use super::guess::Guess;
-use super::sampler::{Sampler, are_valid_logits, invalid_logits};
+use super::sampler::{Sampler, are_valid_logits, invalid_logits, nothing_left};
 use super::settings::Sampling;
 use crate::Result;
 use crate::engine::Vocab;
@@ -31,7 +31,7 @@ impl DraftSampler {
         if !are_valid_logits(logits) {
             return Err(invalid_logits());
         }
-        let token = self.sampler.choose(logits, false)?;
+        let token = self.sampler.choose(logits)?.ok_or_else(nothing_left)?;
         let chosen = logits[token as usize];
         let sum: f32 = logits.iter().map(|logit| (logit - chosen).exp()).sum();
         Ok((Guess::fixed(token), f64::from(1.0 / sum)))

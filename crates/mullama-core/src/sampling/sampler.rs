@@ -19,8 +19,11 @@ pub(crate) struct Sampler {
     chain: RawSampler,
     grammar: Option<Grammar>,
     reasoning: Option<ReasoningBudget>,
-    /// The biases, if the highest logit always wins and the chain is not needed.
-    greedy: Option<Vec<sys::llama_logit_bias>>,
+    vocab: Vocab,
+    /// Added to the logits before anything else.
+    biases: Vec<sys::llama_logit_bias>,
+    /// Whether the highest logit always wins, so that the chain is not needed.
+    is_greedy: bool,
     /// Whether tokens are drawn at random, without a seed.
     draws_freely: bool,
     /// Buffers, reused for each token.
@@ -40,17 +43,18 @@ impl Sampler {
         context: u32,
     ) -> Result<Self> {
         let reasoning = sampling.reasoning.clone();
-        let biases = sampling.biases(vocab)?;
         let sampler = Self {
             reasoning: reasoning.map(|spec| ReasoningBudget::new(vocab, spec)).transpose()?,
-            chain: chain(vocab, sampling, &biases, context)?,
+            biases: sampling.biases(vocab)?,
+            chain: chain(vocab, sampling, context)?,
+            vocab: vocab.clone(),
             draws_freely: grammar.is_none() && sampling.draws_freely(),
             grammar,
-            greedy: sampling.is_greedy().then_some(biases),
+            is_greedy: sampling.is_greedy(),
             candidates: Vec::new(),
             biased: Vec::new(),
         };
-        if sampler.greedy.is_none() {
+        if !sampler.is_greedy {
             for &token in prompt {
                 // SAFETY: the chain is owned; tokens come from the vocabulary.
                 unsafe { sys::llama_sampler_accept(sampler.chain.as_ptr(), token) };
@@ -82,14 +86,18 @@ impl Sampler {
             self.accept(token)?;
             return Ok(token);
         }
-        let mut token = self.choose(logits, false)?;
+        let chosen = self.choose(logits)?;
         // The grammar first checks the sampled token. It checks the whole vocabulary, which is slow, only if it
         // rejects that token.
-        if let Some(grammar) = &mut self.grammar
-            && !grammar.allows(token)?
-        {
-            token = self.choose(logits, true)?;
-        }
+        let is_allowed = match (&mut self.grammar, chosen) {
+            (Some(grammar), Some(token)) => grammar.allows(token)?,
+            (grammar, _) => grammar.is_none(),
+        };
+        let token = if is_allowed {
+            chosen.ok_or_else(nothing_left)?
+        } else {
+            self.choose_allowed(logits)?
+        };
         self.accept(token)?;
         Ok(token)
     }
@@ -104,7 +112,7 @@ impl Sampler {
         if let Some(reasoning) = &mut self.reasoning {
             reasoning.accept(token)?;
         }
-        if self.greedy.is_none() {
+        if !self.is_greedy {
             // SAFETY: the chain is owned, the token is from the vocabulary.
             unsafe { sys::llama_sampler_accept(self.chain.as_ptr(), token) };
         }
@@ -114,31 +122,50 @@ impl Sampler {
         Ok(())
     }
 
-    pub(super) fn choose(&mut self, logits: &[f32], constrained: bool) -> Result<Token> {
+    /// Samples a token without the grammar. `None` if all tokens are excluded.
+    pub(super) fn choose(&mut self, logits: &[f32]) -> Result<Option<Token>> {
         // The samplers sort, and cannot handle NaN.
         if !are_valid_logits(logits) {
             return Err(invalid_logits());
         }
-        if let (Some(biases), false) = (&self.greedy, constrained) {
-            if biases.is_empty() {
-                return Ok(argmax(logits));
-            }
-            self.biased.clear();
-            self.biased.extend_from_slice(logits);
-            for bias in biases {
-                self.biased[bias.token as usize] += bias.bias;
-            }
-            return Ok(argmax(&self.biased));
+        if !self.is_greedy {
+            self.fill_candidates(logits);
+            return Ok(self.run_chain(|_| ())?.map(|(token, ())| token));
         }
+        if self.biases.is_empty() {
+            return Ok(argmax(logits));
+        }
+        self.biased.clear();
+        self.biased.extend_from_slice(logits);
+        for bias in &self.biases {
+            self.biased[bias.token as usize] += bias.bias;
+        }
+        Ok(argmax(&self.biased))
+    }
+
+    /// Samples one of the tokens that the grammar allows. If all of them are excluded and the text is complete, it
+    /// ends, whether or not tokens that end it are excluded.
+    fn choose_allowed(&mut self, logits: &[f32]) -> Result<Token> {
         self.fill_candidates(logits);
-        if let (true, Some(grammar)) = (constrained, &mut self.grammar) {
+        if let Some(grammar) = &mut self.grammar {
             grammar.forbid(&mut self.candidates)?;
-            if self.candidates.iter().all(|candidate| candidate.logit == f32::NEG_INFINITY) {
-                let message = "the grammar allows no token here";
-                return Err(Error::new(ErrorKind::InvalidGrammar, message));
+        }
+        if let Some((token, ())) = self.run_chain(|_| ())? {
+            return Ok(token);
+        }
+        let Some(grammar) = &mut self.grammar else { return Err(nothing_left()) };
+        for &end in self.vocab.ends_of_generation() {
+            if grammar.allows(end)? {
+                return Ok(end);
             }
         }
-        self.run_chain(|_| ()).map(|(token, ())| token)
+        for token in 0..self.vocab.len() as Token {
+            if grammar.allows(token)? {
+                let message = "all tokens that the grammar allows here are excluded";
+                return Err(Error::new(ErrorKind::InvalidGrammar, message).with_hint(excluding()));
+            }
+        }
+        Err(Error::new(ErrorKind::InvalidGrammar, "the grammar allows no token here"))
     }
 
     /// Draws a token, and returns it with its distribution.
@@ -147,7 +174,7 @@ impl Sampler {
             return Err(invalid_logits());
         }
         self.fill_candidates(logits);
-        self.run_chain(Distribution::of)
+        self.run_chain(Distribution::of)?.ok_or_else(nothing_left)
     }
 
     fn fill_candidates(&mut self, logits: &[f32]) {
@@ -159,13 +186,22 @@ impl Sampler {
                 p: 0.0,
             }),
         );
+        for bias in &self.biases {
+            self.candidates[bias.token as usize].logit += bias.bias;
+        }
     }
 
-    /// Applies the sampler chain to the candidates. `look` receives the candidates that remain.
+    /// Applies the sampler chain to the candidates. `look` receives the candidates that remain. `None` if all
+    /// candidates are excluded: their logits are minus infinity.
     fn run_chain<T>(
         &mut self,
         look: impl FnOnce(&[sys::llama_token_data]) -> T,
-    ) -> Result<(Token, T)> {
+    ) -> Result<Option<(Token, T)>> {
+        // Samplers compute with the logarithms of probabilities, which excluded candidates do not have.
+        self.candidates.retain(|candidate| candidate.logit > f32::NEG_INFINITY);
+        if self.candidates.is_empty() {
+            return Ok(None);
+        }
         let mut array = sys::llama_token_data_array {
             data: self.candidates.as_mut_ptr(),
             size: self.candidates.len(),
@@ -174,20 +210,20 @@ impl Sampler {
         };
         // SAFETY: `array` describes `candidates`, which is not touched meanwhile; samplers may
         // shrink the array and reorder it, and leave the index of their choice in `selected`.
-        unsafe {
+        let (left, selected) = unsafe {
             sys::llama_sampler_apply(self.chain.as_ptr(), &raw mut array);
-            let index = usize::try_from(array.selected).ok().filter(|&index| index < array.size);
-            let index = index.ok_or_else(|| {
-                Error::new(ErrorKind::Internal, "the engine's samplers chose no token")
-            })?;
-            let left = std::slice::from_raw_parts(array.data, array.size);
-            Ok((left[index].id, look(left)))
-        }
+            (std::slice::from_raw_parts(array.data, array.size), array.selected)
+        };
+        let chosen = usize::try_from(selected).ok().and_then(|index| left.get(index));
+        let chosen = chosen.ok_or_else(|| {
+            Error::new(ErrorKind::Internal, "the engine's samplers chose no token")
+        })?;
+        Ok(Some((chosen.id, look(left))))
     }
 }
 
-/// The first token with the highest logit.
-fn argmax(logits: &[f32]) -> Token {
+/// The first token with the highest logit. `None` if all logits are minus infinity.
+fn argmax(logits: &[f32]) -> Option<Token> {
     // Compares 16 logits at a time, so that the compiler can use vector instructions: a vocabulary is long.
     let mut highest = [f32::NEG_INFINITY; 16];
     let mut groups = logits.chunks_exact(highest.len());
@@ -198,15 +234,11 @@ fn argmax(logits: &[f32]) -> Token {
     }
     let mut best = f32::NEG_INFINITY;
     highest.iter().chain(groups.remainder()).for_each(|&logit| higher(&mut best, logit));
-    logits.iter().position(|&logit| logit == best).unwrap_or(0) as Token
+    let index = logits.iter().position(|&logit| logit == best);
+    index.filter(|_| best > f32::NEG_INFINITY).map(|index| index as Token)
 }
 
-fn chain(
-    vocab: &Vocab,
-    sampling: &Sampling,
-    biases: &[sys::llama_logit_bias],
-    context: u32,
-) -> Result<RawSampler> {
+fn chain(vocab: &Vocab, sampling: &Sampling, context: u32) -> Result<RawSampler> {
     let n_vocab = vocab.len() as i32;
     // The engine allocates an entry for each token, so the number is limited to the size of the context.
     let look_back = |tokens: i32| u32::try_from(tokens).unwrap_or(context).min(context) as i32;
@@ -229,9 +261,6 @@ fn chain(
             .ok_or_else(|| Error::new(ErrorKind::OutOfMemory, "no memory for a sampler"))?;
         let add = |sampler| sys::llama_sampler_chain_add(chain.as_ptr(), sampler);
 
-        if !biases.is_empty() {
-            add(sys::llama_sampler_init_logit_bias(n_vocab, biases.len() as i32, biases.as_ptr()));
-        }
         let add_penalties = || {
             add(sys::llama_sampler_init_penalties(
                 n_vocab,
@@ -328,6 +357,15 @@ fn last_that_matters(sampling: &Sampling, is_greedy: bool) -> usize {
     }
 }
 
+/// The error of a request whose options exclude all tokens.
+pub(super) fn nothing_left() -> Error {
+    Error::new(ErrorKind::InvalidArgument, "all tokens are excluded").with_hint(excluding())
+}
+
+fn excluding() -> Text {
+    Text::with_names("check {logit_bias}, {banned_phrases} and {logits_processors}")
+}
+
 /// Whether the logits are numbers. A NaN spreads to all logits, so only the first is checked.
 pub(crate) fn are_valid_logits(logits: &[f32]) -> bool {
     logits.first().is_some_and(|logit| !logit.is_nan())
@@ -345,15 +383,15 @@ mod tests {
 
     #[test]
     fn the_likeliest_is_the_first_of_the_highest() {
-        assert_eq!(argmax(&[0.0, 2.0, 1.0, 2.0]), 1);
-        assert_eq!(argmax(&[f32::NEG_INFINITY, -1.0]), 1);
-        assert_eq!(argmax(&[f32::NEG_INFINITY; 3]), 0);
+        assert_eq!(argmax(&[0.0, 2.0, 1.0, 2.0]), Some(1));
+        assert_eq!(argmax(&[f32::NEG_INFINITY, -1.0]), Some(1));
+        assert_eq!(argmax(&[f32::NEG_INFINITY; 3]), None);
         let long = |high: &[usize]| {
             let mut logits = vec![-1.0; 100];
             for &id in high {
                 logits[id] = 5.0;
             }
-            argmax(&logits)
+            argmax(&logits).unwrap()
         };
         assert_eq!((long(&[99]), long(&[96, 20]), long(&[4, 20]), long(&[0])), (99, 20, 4, 0));
     }

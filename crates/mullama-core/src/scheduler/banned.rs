@@ -76,11 +76,6 @@ impl Banned {
         self.held.len()
     }
 
-    /// Whether a phrase was avoided at this position: a token that began one is forbidden there.
-    pub fn acts_at(&self, place: usize) -> bool {
-        self.begun.contains_key(&place)
-    }
-
     /// Appends a token to the delayed ones, and decides which of them to deliver or drop.
     pub(super) fn hold(&mut self, held: Held) -> Verdict {
         self.held.push_back(held);

@@ -10,8 +10,7 @@ use super::request::Job;
 use crate::engine::{SeqId, Vocab};
 use crate::options::RANDOM_SEED;
 use crate::sampling::{Adjusting, Grammar, Guess, Sampler, Sampling};
-use crate::{Error, ErrorKind, Result, Token};
-use mullama_base::Text;
+use crate::{Error, Result, Token};
 use std::sync::MutexGuard;
 use std::time::Instant;
 
@@ -340,7 +339,7 @@ impl Slot {
         self.tokens.push(token);
         let logprob =
             self.job.logprobs.map(|count| logprob_of(token, logits, count as usize, vocab));
-        let ended = vocab.is_end_of_generation(token) && !self.job.sampling.ignore_eos;
+        let ended = vocab.is_end_of_generation(token);
         self.piece.clear();
         if !ended {
             let special = self.job.preserved.contains(&token);
@@ -386,15 +385,7 @@ impl Slot {
     fn choose(&mut self, logits: &[f32], guess: usize) -> Result<Token> {
         let forbidden = self.banned.forbidden_at(self.tokens.len());
         let logits = self.adjusting.adjust(logits, &self.tokens, forbidden)?;
-        let chosen = self.sampler.sample(logits, self.guesses.current().get(guess));
-        chosen.map_err(|error| {
-            if error.kind() == ErrorKind::InvalidGrammar && self.banned.acts_at(self.tokens.len()) {
-                return error.with_hint(Text::with_names(
-                    "all that it allows here begins one of {banned_phrases}",
-                ));
-            }
-            error
-        })
+        self.sampler.sample(logits, self.guesses.current().get(guess))
     }
 
     /// Goes back to the token that began a banned phrase. Releases the cells; those that the prefix cache retains are
