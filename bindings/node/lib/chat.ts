@@ -1,5 +1,6 @@
 import { abortable, splitSignal, throwIfAborted } from './abort.js';
-import { argument, elementsOf, jsonOf, optionsOf, textsOf } from './arguments.js';
+import { argument, elementsOf, jsonOf, optionsOf, textOf, textsOf } from './arguments.js';
+import type { Compacted } from './compacted.js';
 import { calling, invalidArgument } from './errors.js';
 import type { Turn as NativeTurn } from './generated/native.js';
 import type { ChatOptions } from './generated/options.js';
@@ -25,6 +26,11 @@ export interface SendOptions extends ChatOptions {
 
 /** Options of a conversation; they apply to every answer. */
 export interface StartChatOptions<Given extends string = Role> extends Omit<SendOptions, 'signal'> {
+  /**
+   * Summarises the oldest messages when the context is full, with `overflow: 'compact'`; without
+   * it, the model does. An empty text leaves them out.
+   */
+  compact?: (messages: Message[]) => string | Promise<string>;
   /** The system message. */
   system?: string;
   /** The conversation so far. */
@@ -39,7 +45,16 @@ export type ChatInput<Given extends string = Role> =
 interface Answering {
   chat(messages: readonly Message[], options: ChatOptions): Promise<ChatCompletion>;
   streamChat(messages: readonly Message[], options: ChatOptions): Stream<ChatChunk>;
+  /** @internal */
+  compacted(
+    history: readonly Message[],
+    said: readonly Message[],
+    options: ChatOptions,
+    summarizes: boolean,
+  ): Promise<Compacted | null | undefined>;
 }
+
+type Summarize = NonNullable<StartChatOptions['compact']>;
 
 interface TurnOptions {
   signal: AbortSignal | undefined;
@@ -67,6 +82,8 @@ class Turn {
   readonly signal: AbortSignal;
   readonly options: ChatOptions;
   #chat: Chat;
+  #input: ChatInput;
+  #begin: () => NativeTurn;
   #native: NativeTurn;
   #functions: Map<string, ToolFunction>;
   #stop = new AbortController();
@@ -82,16 +99,48 @@ class Turn {
     if (signal) this.#heed(signal);
     const definitions = tools.map(({ definition }) => definition);
     this.options = { ...options, signal: this.signal };
-    this.#native = calling(
-      () =>
-        new native.Turn(
-          messagesOf(chat.messages),
-          messagesOf(said(input)),
-          jsonOf(definitions, 'the tools'),
-          textsOf([...this.#functions.keys()], 'the names of tools'),
-          maxToolRounds,
-        ),
-    );
+    this.#input = input;
+    this.#begin = () =>
+      calling(
+        () =>
+          new native.Turn(
+            messagesOf(chat.messages),
+            messagesOf(said(input)),
+            jsonOf(definitions, 'the tools'),
+            textsOf([...this.#functions.keys()], 'the names of tools'),
+            maxToolRounds,
+          ),
+      );
+    this.#native = this.#begin();
+  }
+
+  /** Whether a summary may have to replace the oldest messages first. */
+  get compacts(): boolean {
+    return this.options.overflow === 'compact';
+  }
+
+  /** Replaces the oldest messages by a summary if the conversation does not fit. */
+  async makeRoom(model: Answering, summarize: Summarize | undefined): Promise<void> {
+    if (!this.compacts) return;
+    throwIfAborted(this.signal);
+    const { messages } = this.#chat;
+    const asked = model.compacted(messages, said(this.#input), this.options, !summarize);
+    const found = await abortable(this.signal, asked);
+    // If tools make the turn too long, others are left out.
+    this.options.overflow = 'truncate';
+    if (!found) return;
+    const stays = new Set(found.kept);
+    const before = messages.slice(0, found.start);
+    const old = before.filter((_, index) => !stays.has(index));
+    let { turn } = found;
+    if (summarize) {
+      const summary = await abortable(this.signal, Promise.resolve(summarize(old)));
+      turn = calling(() => native.Turn.summary(textOf(summary)));
+    }
+    const kept = before.filter((_, index) => stays.has(index));
+    this.#chat.messages = [...kept, ...turn, ...messages.slice(found.start)];
+    this.#native = this.#begin();
+    this.#native.noteDropped(old.length);
   }
 
   get messages(): Message[] {
@@ -142,18 +191,19 @@ class Turn {
 /** A chat answer that is being generated, over all rounds of tool calls. */
 class ChatTurn implements Stream<ChatChunk> {
   #turn: Turn;
-  #stream: Stream<ChatChunk>;
+  /** Starts when the stream is read if a summary has to be made first. */
+  #stream: Stream<ChatChunk> | undefined;
   #chunks: AsyncGenerator<ChatChunk, undefined>;
   #cancelled = false;
   #completion: ChatCompletion | undefined;
   #release: () => void;
 
-  constructor(model: Answering, turn: Turn, release: () => void) {
+  constructor(model: Answering, turn: Turn, summarize: Summarize | undefined, release: () => void) {
     this.#turn = turn;
     this.#release = release;
     // Invalid arguments are reported now rather than when the stream is read.
-    this.#stream = this.#ask(model);
-    this.#chunks = this.#run(model);
+    if (!turn.compacts) this.#stream = this.#ask(model);
+    this.#chunks = this.#run(model, summarize);
   }
 
   get completion(): ChatCompletion | undefined {
@@ -162,7 +212,7 @@ class ChatTurn implements Stream<ChatChunk> {
 
   cancel(): void {
     this.#cancelled = true;
-    this.#stream.cancel();
+    this.#stream?.cancel();
   }
 
   next(): Promise<IteratorResult<ChatChunk, undefined>> {
@@ -171,7 +221,7 @@ class ChatTurn implements Stream<ChatChunk> {
 
   async return(value?: unknown): Promise<IteratorResult<ChatChunk, undefined>> {
     this.#turn.stop();
-    await this.#stream.return();
+    await this.#stream?.return();
     this.#release();
     await this.#chunks.return(undefined);
     return { value: value as undefined, done: true };
@@ -191,10 +241,15 @@ class ChatTurn implements Stream<ChatChunk> {
     return stream;
   }
 
-  async *#run(model: Answering): AsyncGenerator<ChatChunk, undefined> {
+  async *#run(
+    model: Answering,
+    summarize: Summarize | undefined,
+  ): AsyncGenerator<ChatChunk, undefined> {
     try {
+      await this.#turn.makeRoom(model, summarize);
       for (;;) {
         let requests: ToolRequest[] | undefined;
+        this.#stream ??= this.#ask(model);
         for await (const chunk of this.#stream) {
           if (chunk.completion) {
             requests = this.#turn.take(chunk.completion);
@@ -205,7 +260,7 @@ class ChatTurn implements Stream<ChatChunk> {
         }
         if (!requests || this.#turn.isOver) return undefined;
         await this.#turn.call(requests);
-        this.#stream = this.#ask(model);
+        this.#stream = undefined;
       }
     } finally {
       this.#release();
@@ -223,14 +278,19 @@ export class Chat {
   #model: Answering;
   #options: Omit<ChatOptions, 'signal'>;
   #maxToolRounds: number | undefined;
+  #summarize: Summarize | undefined;
   #active: WeakRef<Turn> | undefined;
 
   private constructor(model: Answering, options: StartChatOptions | undefined) {
-    const { system, messages, ...rest } = options ?? {};
+    const { system, messages, compact, ...rest } = options ?? {};
     const split = splitOptions(rest);
     if (split.signal) throw invalidArgument('a signal is for one turn: give it to `send`');
     if (typeof (system ?? '') !== 'string') throw invalidArgument('the system: expected a string');
+    if (compact !== undefined && typeof compact !== 'function') {
+      throw invalidArgument('option `compact`: expected a function');
+    }
     this.#model = model;
+    this.#summarize = compact;
     this.#options = split.options;
     this.#maxToolRounds = split.maxToolRounds;
     this.messages = elementsOf(messages ?? [], argument('messages'));
@@ -260,6 +320,7 @@ export class Chat {
     const { turn, release } = this.#start(ready instanceof Promise ? await ready : ready, options);
     try {
       throwIfAborted(turn.signal);
+      await turn.makeRoom(this.#model, this.#summarize);
       for (;;) {
         const answer = await this.#model.chat(turn.messages, turn.options);
         const requests = turn.take(answer);
@@ -283,7 +344,7 @@ export class Chat {
   stream(input: ChatInput, options?: SendOptions): Stream<ChatChunk> {
     const { turn, release } = this.#start(input, options);
     try {
-      return new ChatTurn(this.#model, turn, release);
+      return new ChatTurn(this.#model, turn, this.#summarize, release);
     } catch (error) {
       release();
       throw error;

@@ -15,6 +15,7 @@ import {
   tokensOf,
 } from './arguments.js';
 import { Chat, type StartChatOptions } from './chat.js';
+import type { Compacted } from './compacted.js';
 import { Embeddings, Reranking } from './embeddings.js';
 import { MullamaError, awaiting, calling, refuseOptions } from './errors.js';
 import type {
@@ -235,6 +236,21 @@ export class Model implements Disposable, AsyncDisposable {
   startChat(options?: StartChatOptions): Chat {
     this.#open();
     return Chat.start(this, options);
+  }
+
+  /** @internal */
+  async compacted(
+    history: readonly Message[],
+    said: readonly Message[],
+    given: ChatOptions,
+    summarizes: boolean,
+  ): Promise<Compacted | null | undefined> {
+    const { options } = withSchema(given);
+    const { rest } = splitSignal(options);
+    const known = optionsOf(withDefinitions(new Processors(rest).options));
+    return awaiting(() =>
+      this.#open().compact(messagesOf(history), messagesOf(said), known, summarizes),
+    );
   }
 
   /** The prompt for a chat with these messages. */

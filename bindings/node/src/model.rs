@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use mullama::{
-    Capabilities, ChatCompletion, ChatStream, Completion, ContextParams, EmbedOptions,
+    Capabilities, ChatCompletion, ChatStream, Compacted, Completion, ContextParams, EmbedOptions,
     GenerateOptions, Lora, Model, ModelParams, Pending, Placement, RequestInfo, RerankOptions,
     Reranking, Stats, Stream,
 };
@@ -16,11 +16,11 @@ use napi::threadsafe_function::ThreadsafeFunction;
 use napi_derive::napi;
 
 use crate::arguments::{self, Json, Options, Text, TextOrTokens};
-use crate::calls::{Cancel, answer, is_exiting, on_thread};
+use crate::calls::{Call, Cancel, answer, is_exiting, on_thread};
 use crate::embeddings::Embedded;
 use crate::error::{argument_error, core_error};
 use crate::processors::{Process, add_processor};
-use crate::results::Plain;
+use crate::results::{Plain, to_json};
 use crate::stream::{Deliver, Generation};
 
 /// Receives the loaded fraction on JavaScript's thread; returning false cancels.
@@ -190,6 +190,26 @@ impl NativeModel {
         let start = move || model.start_rerank(&query, &documents, &options);
         let finish = |pending: Pending<_>| async { Ok(Plain::new(&pending.wait_async().await?)) };
         cancel.request(env, start, Pending::cancel_token, finish)
+    }
+
+    /// The replacement of the oldest turns of a conversation; null if it fits.
+    #[napi(catch_unwind)]
+    pub fn compact<'env>(
+        &self,
+        env: &'env Env,
+        history: Json,
+        said: Json,
+        options: Options,
+        summarizes: bool,
+    ) -> napi::Result<PromiseRaw<'env, Option<Plain<Compacted>>>> {
+        let (history, said) = (arguments::messages(history)?, arguments::messages(said)?);
+        let (model, options) = (self.model.clone(), options.parse_chat()?);
+        let call = Call::begin();
+        env.spawn_future(async move {
+            let _call = call;
+            let compacted = model.compact_async(&history, &said, &options, summarizes).await;
+            Ok(compacted.map_err(core_error)?.map(|it| Plain::verbatim(to_json(&it))))
+        })
     }
 
     #[napi(catch_unwind)]

@@ -27,6 +27,18 @@ impl Turn {
         Ok(Self(mullama::Turn::new(history, said, elements(tools), callable, max_rounds)))
     }
 
+    /// The turn that replaces messages by a summary.
+    #[napi(catch_unwind)]
+    pub fn summary(summary: Text) -> Plain<Vec<Message>> {
+        Plain::verbatim(to_json(&mullama::Compaction::turn(&summary)))
+    }
+
+    /// How many messages a summary replaced.
+    #[napi(catch_unwind)]
+    pub fn note_dropped(&mut self, messages: u32) {
+        self.0.note_dropped(messages as usize);
+    }
+
     /// What to ask the model about.
     #[napi(catch_unwind)]
     pub fn messages(&self) -> Plain<Vec<Message>> {
@@ -66,6 +78,8 @@ impl Turn {
             reasoning_tokens: count("reasoningTokens"),
             drafted_tokens: count("draftedTokens"),
             accepted_tokens: count("acceptedTokens"),
+            dropped_messages: count("droppedMessages"),
+            dropped_tokens: count("droppedTokens"),
         };
         let reason = reason.unwrap_or(FinishReason::Stop);
         Ok(Plain::verbatim(to_json(&self.0.record_answer_parts(&message, reason, usage))))

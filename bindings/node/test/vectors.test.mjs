@@ -53,6 +53,17 @@ const checks = {
     }
   },
 
+  async overflow(cases) {
+    for (const { context_size, messages, options, ...expected } of nonEmpty(cases)) {
+      const model = await loadDemo({ contextSize: context_size });
+      const given = { overflow: 'truncate', temperature: 0, ...camelKeys(options) };
+      const { usage } = await model.chat(messages, given);
+      await model.close();
+      assert.equal(usage.droppedMessages, expected.dropped_messages);
+      assert.equal(usage.droppedTokens, expected.dropped_tokens);
+    }
+  },
+
   async demo_chat(cases) {
     for (const { messages, tools, add_generation_prompt, prompt } of nonEmpty(cases)) {
       const options = { tools, addGenerationPrompt: add_generation_prompt };

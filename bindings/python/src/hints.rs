@@ -37,6 +37,7 @@ hints! {
     AsyncChat = "AsyncChat";
     CacheTypes = "str | list[str]";
     Chat = "Chat";
+    Compacted = "dict[str, Any] | None";
     DeviceKind = "Literal['cpu', 'gpu', 'igpu', 'accelerator']";
     Dict = "dict[str, Any]";
     FinishReason = "Literal['stop', 'length', 'tool_calls', 'cancelled']";
@@ -51,6 +52,7 @@ hints! {
     RankedIterator = "Iterator[RankedDocument]";
     RequestState = "Literal['waiting', 'prompt', 'generating']";
     StopKind = "Literal['stop_text', 'end_token', 'max_tokens', 'context_size', 'timeout', 'cancelled']";
+    Summarizer = "Callable[[list[dict[str, Any]]], str | Awaitable[str]]";
     TextsOrNone = "dict[str, str] | None";
     ToolList = "Sequence[Mapping[str, object]]";
     Vector = "memoryview[float]";

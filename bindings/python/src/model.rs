@@ -17,6 +17,7 @@ use crate::class::Wrap;
 use crate::embeddings::{Embeddings, InputsArgument, Reranking, TextsArgument};
 use crate::errors::{Failure, Result};
 use crate::hints::{self, Hint, MessageList, Nothing, Typed};
+use crate::json::Json;
 use crate::options::{LoraArgument, Options, with_defaults};
 use crate::owned::Owned;
 use crate::progress::{Loading, Progress};
@@ -283,8 +284,27 @@ macro_rules! methods {
                 })
             }
 
+            /// The replacement of the oldest turns of a conversation: the indices of messages
+            /// that stay, the index of the first message after those that are replaced, and a turn
+            /// with the model's summary if `summarizes`. None if the conversation fits.
+            #[pyo3(signature = (history, said, summarizes, **options: "Unpack[ChatOptions]"))]
+            fn _compact<'py>(
+                slf: &Bound<'py, Self>,
+                history: Messages,
+                said: Messages,
+                summarizes: bool,
+                options: Option<Options<ChatOptions>>,
+            ) -> Returned<'py, Self, Json<hints::Compacted>> {
+                Self::awaited(slf, "_compact", move |model| async move {
+                    let options = with_defaults(options);
+                    model.compact_async(&history.0, &said.0, &options, summarizes).await
+                })
+            }
+
             #[doc = signature!(
-                "start_chat", "$self, /, *, system=None, messages=None, max_tool_rounds=None, ", chat
+                "start_chat",
+                "$self, /, *, system=None, messages=None, max_tool_rounds=None, compact=None, ",
+                chat
             )]
             /// Starts a conversation, which stores the messages and runs the tools that the model
             /// calls.
@@ -292,12 +312,13 @@ macro_rules! methods {
             /// `system` is the system message and `messages` the conversation so far.
             /// `max_tool_rounds` (default: 8) limits the rounds of tool calls before an answer;
             /// further calls are returned as the answer, and the model is informed of the limit.
-            /// The other options are those of `mullama.options.ChatOptions`, and apply to every
+            /// `compact` is a function that summarises the oldest messages when the context is
+            /// full, with `overflow="compact"`; without it, the model does. The other options are those of `mullama.options.ChatOptions`, and apply to every
             /// answer. Tools that are not functions are run by the caller.
             #[pyo3(
                 signature = (
                     *, system = None, messages = None, max_tool_rounds: "int | None" = None,
-                    **options: "Unpack[ChatOptions]"
+                    compact = None, **options: "Unpack[ChatOptions]"
                 ),
                 text_signature = None
             )]
@@ -306,10 +327,11 @@ macro_rules! methods {
                 system: Option<Text>,
                 messages: Option<Typed<'py, MessageList>>,
                 max_tool_rounds: Option<u32>,
+                compact: Option<Typed<'py, hints::Summarizer>>,
                 options: Option<Bound<'py, PyDict>>,
             ) -> Result<Typed<'py, <Self as CallStyle>::Chat>> {
                 core(slf)?;
-                Ok(start_chat(slf, system, messages, max_tool_rounds, options)?)
+                Ok(start_chat(slf, system, messages, max_tool_rounds, compact, options)?)
             }
 
             #[doc = signature!(

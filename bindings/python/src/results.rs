@@ -31,6 +31,11 @@ class! {
         drafted_tokens: u32,
         /// Drafted tokens that were accepted.
         accepted_tokens: u32,
+        /// The oldest messages of a chat, which `overflow` left out of the prompt or replaced by a
+        /// summary.
+        dropped_messages: u32,
+        /// Tokens that `overflow` left out of the prompt, or dropped from the context.
+        dropped_tokens: u32,
     }
 }
 

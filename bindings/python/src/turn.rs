@@ -9,7 +9,7 @@ use pyo3::types::PyDict;
 use crate::chat::{Message, Messages};
 use crate::class::Wrap as _;
 use crate::errors::Result;
-use crate::hints::{Dict, Hint, MessageList, ToolList, Typed};
+use crate::hints::{Dict, Hint, MessageList, Summarizer, ToolList, Typed};
 use crate::json::{self, Json};
 use crate::options::Options;
 use crate::results::{Answer, ChatChunk, ChatCompletion};
@@ -34,6 +34,17 @@ impl Turn {
         let tools = tools.as_array().cloned().unwrap_or_default();
         let turn = mullama::Turn::new(history.0, said.0, tools, callable, max_rounds);
         Ok(Self(Mutex::new(turn)))
+    }
+
+    /// The turn that replaces messages by a summary.
+    #[staticmethod]
+    fn summary(summary: Text) -> Vec<Message> {
+        mullama::Compaction::turn(&summary.0).into_iter().map(Message).collect()
+    }
+
+    /// How many messages a summary replaced.
+    fn note_dropped(&self, messages: usize) {
+        self.turn().note_dropped(messages);
     }
 
     /// What to ask the model about.
@@ -95,6 +106,7 @@ pub fn start_chat<'py, C: Hint>(
     system: Option<Text>,
     messages: Option<Typed<'py, MessageList>>,
     max_tool_rounds: Option<u32>,
+    compact: Option<Typed<'py, Summarizer>>,
     options: Option<Bound<'py, PyDict>>,
 ) -> PyResult<Typed<'py, C>> {
     let options = options.unwrap_or_else(|| PyDict::new(model.py()));
@@ -103,6 +115,7 @@ pub fn start_chat<'py, C: Hint>(
     keywords.set_item("system", system.map(|text| text.0))?;
     keywords.set_item("messages", messages)?;
     keywords.set_item("max_tool_rounds", max_tool_rounds)?;
+    keywords.set_item("compact", compact)?;
     let class = model.py().import("mullama._chat")?.getattr(C::TEXT)?;
     class.call((model,), Some(&keywords)).map(Typed::new)
 }

@@ -97,7 +97,7 @@ def test_signatures_show_options(call):
     """For users, and for notebooks and editors that inspect the running program."""
     parameters = inspect.signature(call).parameters.values()
     keywords = {it.name for it in parameters if it.kind is it.KEYWORD_ONLY}
-    own = {"progress", "system", "messages", "max_tool_rounds", "add_generation_prompt"}
+    own = {"progress", "system", "messages", "max_tool_rounds", "compact", "add_generation_prompt"}
     assert keywords - own == set(KEYWORDS[call].__annotations__) - own
     assert not any(it.kind is it.VAR_KEYWORD for it in parameters)
     assert call.__doc__.strip()[0].isupper()

@@ -26,6 +26,7 @@ def test_every_file_is_executed():
         "demo_tokenize.json",
         "defaults.json",
         "errors.json",
+        "overflow.json",
         "plan.json",
     }
     there = {path.name for path in (ROOT / "tests/vectors").glob("*.json")}
@@ -75,6 +76,15 @@ def test_demo_capitals(demo, vectors):
         assert answer.text == case["text"]
         assert case["capital"] in answer.text
     assert len(cases) >= 100
+
+
+def test_conversations_beyond_the_context(vectors):
+    for case in vectors("overflow.json"):
+        options = {"overflow": "truncate", **GREEDY, **case["options"]}
+        with Model("demo", context_size=case["context_size"], n_threads=1) as model:
+            usage = model.chat(case["messages"], **options).usage
+        dropped = (usage.dropped_messages, usage.dropped_tokens)
+        assert dropped == (case["dropped_messages"], case["dropped_tokens"]), case["messages"]
 
 
 def test_demo_chats(demo, vectors):

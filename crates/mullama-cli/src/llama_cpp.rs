@@ -206,12 +206,15 @@ const PROMPT: &[Flag] = &[
         Refused("messages are formatted by the chat template; use --chat-template"),
     ),
     flag_without_value(&["--infill", "--spm-infill"], Refused("infilling is not supported yet")),
-    flag_with_value(&["--keep"], Unused("there is no context shift, so the prompt always stays")),
+    flag_with_value(
+        &["--keep"],
+        Unused("of a prompt, a control token at the start stays with --overflow shift"),
+    ),
     flag_with_switch(
         &["--context-shift"],
-        Refused("there is no context shift; set a larger context with -c"),
+        Refused("use --overflow truncate for conversations, --overflow shift with --raw"),
     ),
-    flag_without_value(&["--no-context-shift"], Already("there is no context shift")),
+    flag_without_value(&["--no-context-shift"], Already("--overflow is error by default")),
 ];
 
 const PLACEMENT: &[Flag] = &[

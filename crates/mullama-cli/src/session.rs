@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use mullama::hub::Parameters;
 use mullama::{
     ChatOptions, Completion, Content, ContentPart, Error, ErrorKind, FinishReason, Message, Model,
-    Prompt, ResolvedModel, StopKind, TokenLogprob, write_state,
+    Overflow, Prompt, ResolvedModel, StopKind, TokenLogprob, write_state,
 };
 use mullama_base::{Text, folders, units};
 use serde_json::{Map, Value};
@@ -187,7 +187,9 @@ impl Session {
         if self.messages.is_empty() {
             larger
         } else {
-            format!("/clear starts a new conversation, {larger}")
+            format!(
+                "/clear starts a new conversation, {larger}, and --overflow truncate or compact leaves out or sums up old turns"
+            )
         }
     }
 
@@ -247,9 +249,10 @@ impl Session {
             }
             question.content = Some(Content::Parts(parts));
         }
+        let options = self.make_room(&question)?;
         let mut messages = self.all_messages();
         messages.push(question.clone());
-        let mut stream = self.model.stream_chat(&messages, &self.options)?;
+        let mut stream = self.model.stream_chat(&messages, &options)?;
         let cancel = stream.cancel_token();
         let _interrupted = interrupt_token().on_cancel(move || cancel.cancel());
         write_out(|| Ok(stream.next_chunk().transpose()?.map(|chunk| chunk.text)))?;
@@ -257,11 +260,33 @@ impl Session {
         for call in &completion.message.tool_calls {
             print_answer(&format!("{}({})\n", call.function.name, call.function.arguments))?;
         }
+        if let dropped @ 1.. = completion.usage.dropped_messages {
+            print_message(format_args!("note: {dropped} older messages were left out"));
+        }
         self.messages.extend([question, completion.message.clone()]);
         let loading = self.loading.take();
         self.report(completion, loading);
         self.keep()?;
         self.finish_reason_of(completion)
+    }
+
+    /// With `--overflow compact`, replaces the oldest messages by a summary if there is no room for an answer. Returns
+    /// the options of the answer.
+    fn make_room(&mut self, question: &Message) -> Result<ChatOptions, Failure> {
+        let mut options = self.options.clone();
+        if options.generate.overflow != Some(Overflow::Compact) {
+            return Ok(options);
+        }
+        options.generate.overflow = Some(Overflow::Truncate);
+        let (history, input) = (self.all_messages(), std::slice::from_ref(question));
+        if let Some(compaction) = self.model.compaction(&history, input, &options)? {
+            let summary = compaction.summarize(&self.model, &options)?;
+            self.messages =
+                compaction.messages(&summary).split_off(usize::from(self.system.is_some()));
+            let count = compaction.old().len();
+            print_message(format_args!("note: {count} older messages were replaced by a summary"));
+        }
+        Ok(options)
     }
 
     fn continue_text(&mut self, prompt: String) -> Result<FinishReason, Failure> {

@@ -166,6 +166,28 @@ fn a_full_context_has_two_ways_out() {
 }
 
 #[test]
+fn a_conversation_continues_beyond_the_context() {
+    let home = Home::new();
+    for (overflow, note) in
+        [("truncate", "older messages were left out"), ("compact", "were replaced by a summary")]
+    {
+        let options = ["--temperature", "0", "-c", "256", "--max-tokens", "24"];
+        let arguments = [&["run", "demo", "--overflow", overflow][..], &options].concat();
+        let mut session = converse(&home, &arguments);
+        // About twice as many tokens as the context has.
+        let mut is_noted = false;
+        for _ in 0..14 {
+            session.send_line("What is the capital of France?").unwrap();
+            let (seen, _) = session.exp_regex(">>> ").unwrap();
+            assert!(!seen.contains("error"), "{seen}");
+            is_noted |= seen.contains(note);
+        }
+        assert!(is_noted, "{overflow}");
+        end(&mut session, "/bye");
+    }
+}
+
+#[test]
 fn a_pull_shows_a_bar_and_can_be_interrupted() {
     let (home, registry) = (Home::new(), Registry::start());
     registry.add_model("library/big:latest", &[("model", gguf(&[], 16 << 20))]);

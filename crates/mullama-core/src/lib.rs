@@ -29,7 +29,7 @@ pub use embedding::{EmbeddingUsage, Embeddings, Pending, RankedDocument, Reranki
 pub use engine::{DeviceShare, Placement, shut_down};
 #[cfg(feature = "schemars")]
 pub use model::TypedCompletion;
-pub use model::{Capabilities, Chat, ChatTurn, Model};
+pub use model::{Capabilities, Chat, ChatTurn, Compacted, Compaction, Model, SummaryError};
 pub use mullama_base::{CancelToken, Error, ErrorKind, Naming, Rendered, Result};
 #[doc(hidden)]
 pub use mullama_base::{check_threads, shortened, thread_error};
@@ -39,8 +39,8 @@ pub use options::{
     CpuKernels, CudaSettings, DraftMode, EmbedOptions, FlagForm, FlashAttention, GenerateOptions,
     GpuLayers, Inputs, KvCacheType, KvCacheTypes, LogitBias, LogitsProcessor, LogitsProcessors,
     Lora, MediaLimits, MinusOne, MmqPrecision, ModelParams, OptionKind, OptionSet, OptionSpec,
-    OptionType, Pooling, Prompt, RerankOptions, SamplerKind, SplitMode, Stop, TensorOverrides,
-    Truncate, parse_options,
+    OptionType, Overflow, Pooling, Prompt, RerankOptions, SamplerKind, SplitMode, Stop,
+    TensorOverrides, Truncate, parse_options,
 };
 pub use planner::{
     Alternative, Bandwidth, Calibration, DeviceList, DeviceSpec, Measured, Plan, PlanFields,

@@ -5,8 +5,8 @@ use std::sync::LazyLock;
 
 use mullama::{
     ChatOptions, ContextParams, EmbedOptions, Error, ErrorKind, GenerateOptions, Inputs, Message,
-    Model, ModelParams, Naming, PlanOptions, PlanSource, Pooling, Prompt, RerankOptions, Result,
-    parse_options,
+    Model, ModelParams, Naming, Overflow, PlanOptions, PlanSource, Pooling, Prompt, RerankOptions,
+    Result, parse_options,
 };
 use serde_json::{Map, Value};
 
@@ -130,6 +130,22 @@ fn demo_chats() {
         } else {
             assert_eq!(answer.text, expected, "{}", case["messages"]);
         }
+    }
+}
+
+#[test]
+fn conversations_beyond_the_context() {
+    for case in list(&vectors("overflow.json")) {
+        let n_ctx = case["context_size"].as_u64().unwrap() as u32;
+        let context = ContextParams::default().with_n_ctx(n_ctx).with_n_threads(1);
+        let model = Model::load("demo", ModelParams::default(), context).unwrap();
+        let (messages, options) = chat_case(case).unwrap();
+        let most = case["options"]["max_tokens"].as_u64().unwrap() as u32;
+        let options = options.with_max_tokens(most).with_overflow(Overflow::Truncate);
+        let usage = model.chat(&messages, &options).unwrap().usage;
+        let expected = ["dropped_messages", "dropped_tokens"].map(|name| case[name].as_u64());
+        let dropped = [usage.dropped_messages, usage.dropped_tokens];
+        assert_eq!(dropped.map(|count| Some(u64::from(count))), expected, "{}", case["messages"]);
     }
 }
 

@@ -1,6 +1,7 @@
 // Written by generate-types.mjs from what is declared in Rust: change that, not this.
 
 import type { Text, Json, Options, TextOrTokens, Deliver } from '../arguments.js';
+import type { Compacted } from '../compacted.js';
 import type { Buffer } from '../globals.js';
 import type { Message } from '../messages.js';
 import type { Process } from '../processors.js';
@@ -129,6 +130,13 @@ export declare class NativeModel {
     options: Options,
     cancel: Cancel,
   ): Promise<RerankingFields>;
+  /** What takes the place of the oldest turns of a conversation; null if it fits. */
+  compact(
+    history: Json,
+    said: Json,
+    options: Options,
+    summarizes: boolean,
+  ): Promise<Compacted | undefined | null>;
   applyChatTemplate(messages: Json, options: Options): string;
   tokenize(text: Text, options: Options): Array<number>;
   detokenize(tokens: Int32Array, options: Options): string;
@@ -254,6 +262,10 @@ export declare class Turn {
     callable: Array<Text>,
     maxRounds?: number | undefined | null,
   );
+  /** The turn that takes the place of messages with a summary. */
+  static summary(summary: Text): Array<Message>;
+  /** How many messages a summary replaced. */
+  noteDropped(messages: number): void;
   /** What to ask the model about. */
   messages(): Array<Message>;
   /** What the turn adds to the conversation. */

@@ -459,6 +459,15 @@ export interface GenerateOptions extends Abortable {
    */
   ignoreEos?: boolean;
   /**
+   * What happens when the context is full. `error`: a prompt that is too long fails, and an
+   * answer ends there (finish reason `length`). `truncate`, for chats: the oldest turns are
+   * left out of the prompt. `shift`, for `generate` and `stream`: the oldest tokens are
+   * dropped, and the generation continues. `compact`, for conversations (`start_chat`): the
+   * oldest turns are replaced by a summary.
+   * Default: `error`.
+   */
+  overflow?: 'error' | 'truncate' | 'shift' | 'compact';
+  /**
    * The text after the gap to fill in (fill in the middle); the prompt is the text before
    * it. For models that were trained for it. Default: none; the generated text continues the
    * prompt.

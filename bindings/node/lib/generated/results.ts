@@ -398,4 +398,8 @@ export interface Usage {
   draftedTokens: number;
   /** Drafted tokens that were accepted. */
   acceptedTokens: number;
+  /** The oldest messages of a chat, which `overflow` left out of the prompt or replaced by a summary. */
+  droppedMessages: number;
+  /** Tokens that `overflow` left out of the prompt, or dropped from the context. */
+  droppedTokens: number;
 }

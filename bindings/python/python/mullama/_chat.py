@@ -10,6 +10,7 @@ import asyncio
 import inspect
 from collections.abc import (
     AsyncGenerator,
+    Callable,
     Coroutine,
     Generator,
     Iterable,
@@ -51,8 +52,12 @@ class _Conversation:
         system: str | None = None,
         messages: Iterable[AnyMessage] | None = None,
         max_tool_rounds: int | None = None,
+        compact: Callable[[list[Any]], Any] | None = None,
         **options: Any,
     ) -> None:
+        if compact is not None and not callable(compact):
+            raise InvalidArgumentError("option `compact`: expected a function")
+        self._compact = compact
         self.messages = _items(messages or (), "messages")
         if system is not None:
             self.messages.insert(0, {"role": "system", "content": system})
@@ -80,10 +85,12 @@ class _Conversation:
         if tools:
             options["tools"] = [tool.definition for tool in tools]
         functions = {tool.name: tool for tool in tools if tool.function is not None}
-        turn = _Turn(
-            self.messages, _said(message), options.get("tools") or [], list(functions), rounds
-        )
-        return _State(self, turn, functions, options)
+        said = _said(message)
+
+        def begin() -> _Turn:
+            return _Turn(self.messages, said, options.get("tools") or [], list(functions), rounds)
+
+        return _State(self, said, begin, functions, options)
 
 
 class _State:
@@ -92,16 +99,67 @@ class _State:
     def __init__(
         self,
         chat: _Conversation,
-        turn: _Turn,
+        said: list[Any],
+        begin: Callable[[], _Turn],
         functions: Mapping[str, _tools.Tool],
-        options: Mapping[str, Any],
+        options: dict[str, Any],
     ) -> None:
         self.chat = chat
-        self.turn = turn
+        self.said = said
+        self.begin = begin
+        self.turn = begin()
         self.functions = functions
         self.options = options
+        self.compacts = options.get("overflow") == "compact"
         self.stream: Any = None
         self.cancelled = False
+
+    def make_room(self) -> None:
+        """Replaces the oldest messages by a summary if the conversation does not fit."""
+        if not self.compacts:
+            return
+        chat = self.chat
+        found = chat._model._compact(
+            chat.messages, self.said, chat._compact is None, **self.options
+        )
+        old = self.replaced(found)
+        if found is not None and chat._compact is not None:
+            found["turn"] = _summary(chat._compact(old))
+        self.replace(found, old)
+
+    async def make_room_async(self) -> None:
+        if not self.compacts:
+            return
+        chat = self.chat
+        found = await chat._model._compact(
+            chat.messages, self.said, chat._compact is None, **self.options
+        )
+        old = self.replaced(found)
+        if found is not None and chat._compact is not None:
+            summary = chat._compact(old)
+            if inspect.isawaitable(summary):
+                summary = await summary
+            found["turn"] = _summary(summary)
+        self.replace(found, old)
+
+    def replaced(self, found: dict[str, Any] | None) -> list[Any]:
+        """The messages that a summary replaces."""
+        if found is None:
+            return []
+        kept = set(found["kept"])
+        return [self.chat.messages[at] for at in range(found["start"]) if at not in kept]
+
+    def replace(self, found: dict[str, Any] | None, old: list[Any]) -> None:
+        # If tools make the turn too long, others are left out.
+        self.compacts = False
+        self.options["overflow"] = "truncate"
+        if found is None:
+            return
+        messages = self.chat.messages
+        kept = [messages[at] for at in found["kept"]]
+        self.chat.messages = [*kept, *found["turn"], *messages[found["start"] :]]
+        self.turn = self.begin()
+        self.turn.note_dropped(len(old))
 
     def ask(self) -> None:
         """Starts the next round of a streamed turn."""
@@ -111,7 +169,8 @@ class _State:
 
     def cancel(self) -> None:
         self.cancelled = True
-        self.stream.cancel()
+        if self.stream is not None:
+            self.stream.cancel()
 
     def chunks(self) -> Generator[ChatChunk, None, None]:
         with self:
@@ -128,6 +187,9 @@ class _State:
 
     async def chunks_async(self) -> AsyncGenerator[ChatChunk, None]:
         with self:
+            if self.stream is None:
+                await self.make_room_async()
+                self.ask()
             while True:
                 requests: list[_Request] | None = None
                 async for chunk in self.stream:
@@ -176,6 +238,11 @@ class _State:
             return _failed(error)
 
 
+def _summary(text: str) -> list[dict[str, Any]]:
+    """The turn that replaces messages by a summary."""
+    return [message.to_dict() for message in _Turn.summary(text)]
+
+
 def _failed(error: Exception) -> _Output:
     return False, f"{type(error).__name__}: {error}"
 
@@ -213,6 +280,7 @@ class Chat(_Conversation):
         `mullama.options.ChatOptions`. If the turn fails, `messages` is unchanged.
         """
         with self._start(message, max_tool_rounds, options) as state:
+            state.make_room()
             while True:
                 answer = self._model.chat(state.turn.messages(), **state.options)
                 requests = state.take(answer)
@@ -231,7 +299,9 @@ class Chat(_Conversation):
 
         `messages` includes the turn after its last chunk.
         """
-        return ChatTurn(self._start(message, max_tool_rounds, options))
+        state = self._start(message, max_tool_rounds, options)
+        state.make_room()
+        return ChatTurn(state)
 
     def _tools(self, options: Mapping[str, Any]) -> list[_tools.Tool]:
         tools = super()._tools(options)
@@ -273,6 +343,7 @@ class AsyncChat(_Conversation):
         `mullama.options.ChatOptions`. If the turn fails or is cancelled, `messages` is unchanged.
         """
         with self._start(message, max_tool_rounds, options) as state:
+            await state.make_room_async()
             while True:
                 answer = await self._model.chat(state.turn.messages(), **state.options)
                 requests = state.take(answer)
@@ -300,8 +371,9 @@ class _UnderWay:
 
     def __init__(self, state: _State) -> None:
         self._state = state
-        # Starts immediately, like every stream.
-        state.ask()
+        # Starts immediately, like every stream, unless a summary has to be awaited first.
+        if not state.compacts:
+            state.ask()
         state.__enter__()
 
     def __repr__(self) -> str:
@@ -366,7 +438,8 @@ class AsyncChatTurn(_UnderWay):
     async def close(self) -> None:
         """Cancels the generation and ends the stream; called at the end of an `async with`
         block."""
-        await self._state.stream.close()
+        if self._state.stream is not None:
+            await self._state.stream.close()
         await self._chunks.aclose()
         self._state.__exit__()
 

@@ -834,21 +834,34 @@ class AsyncModel(BaseModel):
         `mullama.options.RerankOptions`.
         """
 
+    def _compact(
+        self,
+        history: Sequence[Mapping[str, object]],
+        said: Sequence[Mapping[str, object]],
+        summarizes: bool,
+        **options: Unpack[ChatOptions],
+    ) -> Coroutine[Any, Any, dict[str, Any] | None]:
+        """What takes the place of the oldest turns of a conversation: the indices of messages that
+        stay, the index of the first message after those that are replaced, and a turn with the
+        model's summary if `summarizes`. None if the conversation fits."""
+
     def start_chat(
         self,
         *,
         system: str | None = None,
         messages: Sequence[Mapping[str, object]] | None = None,
         max_tool_rounds: int | None = None,
+        compact: Callable[[list[Any]], Any] | None = None,
         **options: Unpack[ChatOptions],
     ) -> AsyncChat:
         """Starts a conversation, which stores the messages and runs the tools that the model calls.
 
         `system` is the system message and `messages` the conversation so far. `max_tool_rounds`
         (default: 8) limits the rounds of tool calls before an answer; further calls are returned as
-        the answer, and the model is informed of the limit. The other options are those of
-        `mullama.options.ChatOptions`, and apply to every answer. Tools that are not functions are
-        run by the caller.
+        the answer, and the model is informed of the limit. `compact` is a function that summarises
+        the oldest messages when the context is full, with `overflow="compact"`; without it, the
+        model does. The other options are those of `mullama.options.ChatOptions`, and apply to every
+        answer. Tools that are not functions are run by the caller.
         """
 
     def apply_chat_template(
@@ -1011,21 +1024,34 @@ class Model(BaseModel):
         `mullama.options.RerankOptions`.
         """
 
+    def _compact(
+        self,
+        history: Sequence[Mapping[str, object]],
+        said: Sequence[Mapping[str, object]],
+        summarizes: bool,
+        **options: Unpack[ChatOptions],
+    ) -> dict[str, Any] | None:
+        """What takes the place of the oldest turns of a conversation: the indices of messages that
+        stay, the index of the first message after those that are replaced, and a turn with the
+        model's summary if `summarizes`. None if the conversation fits."""
+
     def start_chat(
         self,
         *,
         system: str | None = None,
         messages: Sequence[Mapping[str, object]] | None = None,
         max_tool_rounds: int | None = None,
+        compact: Callable[[list[Any]], Any] | None = None,
         **options: Unpack[ChatOptions],
     ) -> Chat:
         """Starts a conversation, which stores the messages and runs the tools that the model calls.
 
         `system` is the system message and `messages` the conversation so far. `max_tool_rounds`
         (default: 8) limits the rounds of tool calls before an answer; further calls are returned as
-        the answer, and the model is informed of the limit. The other options are those of
-        `mullama.options.ChatOptions`, and apply to every answer. Tools that are not functions are
-        run by the caller.
+        the answer, and the model is informed of the limit. `compact` is a function that summarises
+        the oldest messages when the context is full, with `overflow="compact"`; without it, the
+        model does. The other options are those of `mullama.options.ChatOptions`, and apply to every
+        answer. Tools that are not functions are run by the caller.
         """
 
     def apply_chat_template(
@@ -1689,6 +1715,15 @@ class Usage:
         """Drafted tokens: by a draft model or by prompt lookup."""
 
     @property
+    def dropped_messages(self) -> int:
+        """The oldest messages of a chat, which `overflow` left out of the prompt or replaced by a
+        summary."""
+
+    @property
+    def dropped_tokens(self) -> int:
+        """Tokens that `overflow` left out of the prompt, or dropped from the context."""
+
+    @property
     def image_tokens(self) -> int:
         """Prompt tokens that are of pictures."""
 
@@ -1834,6 +1869,13 @@ class _Turn:
         callable: Sequence[str],
         max_rounds: int | None,
     ) -> Self: ...
+    @staticmethod
+    def summary(summary: str) -> list[Message]:
+        """The turn that takes the place of messages with a summary."""
+
+    def note_dropped(self, messages: SupportsIndex) -> None:
+        """How many messages a summary replaced."""
+
     def messages(self) -> list[Message]:
         """What to ask the model about."""
 

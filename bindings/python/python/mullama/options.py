@@ -375,6 +375,13 @@ class GenerateOptions(TypedDict, total=False):
     ignore_eos: bool | None
     """Whether to continue when the model generates its end-of-generation token. Default: false."""
 
+    overflow: Literal["error", "truncate", "shift", "compact"] | None
+    """What happens when the context is full. `error`: a prompt that is too long fails, and an
+    answer ends there (finish reason `length`). `truncate`, for chats: the oldest turns are left out
+    of the prompt. `shift`, for `generate` and `stream`: the oldest tokens are dropped, and the
+    generation continues. `compact`, for conversations (`start_chat`): the oldest turns are replaced
+    by a summary. Default: `error`."""
+
     infill_suffix: str | None
     """The text after the gap to fill in (fill in the middle); the prompt is the text before it. For
     models that were trained for it. Default: none; the generated text continues the prompt."""

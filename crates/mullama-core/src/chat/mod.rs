@@ -2,6 +2,7 @@
 
 mod message;
 mod nul;
+mod overflow;
 mod pictures;
 mod results;
 mod schema;
@@ -12,7 +13,8 @@ mod turn;
 
 pub(crate) use message::PICTURE;
 pub use message::{Content, ContentPart, FunctionCall, Message, Role, ToolCall};
-pub(crate) use pictures::{has_pictures, picture_place, pictures};
+pub(crate) use overflow::{fit, stays};
+pub(crate) use pictures::{count_pictures, has_pictures, picture_place, pictures};
 pub use results::{ChatChunk, ChatCompletion, ToolCallDelta};
 pub use stream::ChatStream;
 pub(crate) use stream::Pieces;

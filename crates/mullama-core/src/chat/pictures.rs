@@ -39,6 +39,11 @@ pub(crate) fn has_pictures(messages: &[Message]) -> bool {
     picture_place(messages).is_some()
 }
 
+/// Number of pictures in a message.
+pub(crate) fn count_pictures(message: &Message) -> usize {
+    addresses(std::slice::from_ref(message)).count()
+}
+
 /// The path of the first picture: `messages[0].content[1]`.
 pub(crate) fn picture_place(messages: &[Message]) -> Option<String> {
     addresses(messages).next().map(|(place, _)| place)

@@ -15,6 +15,13 @@ const MAX_TOOL_ROUNDS: u32 = 8;
 #[derive(Debug, Clone)]
 pub struct ChatInput(Vec<Message>);
 
+impl ChatInput {
+    /// The messages.
+    pub fn messages(&self) -> &[Message] {
+        &self.0
+    }
+}
+
 impl From<&str> for ChatInput {
     fn from(text: &str) -> Self {
         Self(vec![Message::user(text)])
@@ -91,6 +98,11 @@ impl Turn {
         }
     }
 
+    /// Records how many messages of the conversation were replaced by a summary, for [`Self::usage`].
+    pub fn note_dropped(&mut self, messages: usize) {
+        self.usage.dropped_messages = messages as u32;
+    }
+
     /// The messages to send to the model.
     pub fn messages(&self) -> &[Message] {
         &self.messages
@@ -159,6 +171,8 @@ impl Turn {
         self.usage.reasoning_tokens += usage.reasoning_tokens;
         self.usage.drafted_tokens += usage.drafted_tokens;
         self.usage.accepted_tokens += usage.accepted_tokens;
+        self.usage.dropped_messages = self.usage.dropped_messages.max(usage.dropped_messages);
+        self.usage.dropped_tokens = self.usage.dropped_tokens.max(usage.dropped_tokens);
         self.messages.push(for_template(message, finish_reason));
 
         let calls = &message.tool_calls;

@@ -2,11 +2,12 @@
 
 use serde_json::Value;
 
+use super::compaction::{Summarizer, SummaryError};
 use super::handle::Model;
 use crate::chat::{
     ChatChunk, ChatCompletion, ChatInput, ChatStream, Message, Tool, ToolOutput, ToolRequest, Turn,
 };
-use crate::options::ChatOptions;
+use crate::options::{ChatOptions, Overflow};
 use crate::{CancelToken, Result};
 
 impl Model {
@@ -54,6 +55,7 @@ pub struct Chat {
     tools: Vec<Tool>,
     options: ChatOptions,
     max_tool_rounds: Option<u32>,
+    summarizer: Option<Summarizer>,
 }
 
 impl Chat {
@@ -64,6 +66,7 @@ impl Chat {
             tools: Vec::new(),
             options: ChatOptions::default(),
             max_tool_rounds: None,
+            summarizer: None,
         }
     }
 
@@ -96,6 +99,20 @@ impl Chat {
         self
     }
 
+    /// Sets a function that summarises the oldest messages when the context is full, with the option `overflow` set
+    /// to [`Overflow::Compact`]. Without one, the model summarises them itself.
+    #[must_use]
+    pub fn with_compact(
+        mut self,
+        summarize: impl Fn(&[Message]) -> std::result::Result<String, SummaryError>
+        + Send
+        + Sync
+        + 'static,
+    ) -> Self {
+        self.summarizer = Some(Summarizer::new(summarize));
+        self
+    }
+
     /// The messages so far.
     pub fn messages(&self) -> &[Message] {
         &self.messages
@@ -117,7 +134,10 @@ impl Chat {
         input: impl Into<ChatInput>,
         options: &ChatOptions,
     ) -> Result<ChatCompletion> {
-        let (mut turn, options) = self.turn(input, options);
+        let input = input.into();
+        let (options, dropped) = self.make_room(&input, options)?;
+        let (mut turn, options) = self.turn(input, &options);
+        turn.note_dropped(dropped);
         loop {
             let answer = self.model.chat(turn.messages(), &options)?;
             if let Some(completion) = self.go_on(&mut turn, &answer)? {
@@ -128,7 +148,10 @@ impl Chat {
 
     /// As [`Self::send`], without blocking the thread while the model computes; tools are called on that thread.
     pub async fn send_async(&mut self, input: impl Into<ChatInput>) -> Result<ChatCompletion> {
-        let (mut turn, options) = self.turn(input, &self.options.clone());
+        let input = input.into();
+        let (options, dropped) = self.make_room_async(&input).await?;
+        let (mut turn, options) = self.turn(input, &options);
+        turn.note_dropped(dropped);
         loop {
             let answer = self.model.chat_async(turn.messages(), &options).await?;
             if let Some(completion) = self.go_on(&mut turn, &answer)? {
@@ -151,17 +174,66 @@ impl Chat {
         input: impl Into<ChatInput>,
         options: &ChatOptions,
     ) -> Result<ChatTurn<'_>> {
-        let (turn, options) = self.turn(input, options);
+        let input = input.into();
+        let (options, dropped) = self.make_room(&input, options)?;
+        let (mut turn, options) = self.turn(input, &options);
+        turn.note_dropped(dropped);
         let stream = self.model.stream_chat(turn.messages(), &options)?;
         Ok(ChatTurn { chat: self, turn, options, stream: Some(stream), requests: None })
     }
 
-    fn turn(&self, input: impl Into<ChatInput>, options: &ChatOptions) -> (Turn, ChatOptions) {
+    /// With the overflow `Compact`, replaces the oldest messages by a summary if there is no room for an answer to
+    /// the input. Returns the options of the turn, and the number of messages that were replaced.
+    fn make_room(
+        &mut self,
+        input: &ChatInput,
+        options: &ChatOptions,
+    ) -> Result<(ChatOptions, usize)> {
+        let options = self.with_tools_in(options);
+        let compaction = match options.generate.settled_overflow() {
+            Overflow::Compact => {
+                self.model.compaction(&self.messages, input.messages(), &options)?
+            }
+            _ => return Ok((options, 0)),
+        };
+        let Some(compaction) = compaction else { return Ok((within_turn(options), 0)) };
+        let summary = match &self.summarizer {
+            Some(summarizer) => summarizer.summarize(&compaction.old())?,
+            None => compaction.summarize(&self.model, &options)?,
+        };
+        self.messages = compaction.messages(&summary);
+        Ok((within_turn(options), compaction.old().len()))
+    }
+
+    /// As [`Self::make_room`], with the chat's options.
+    async fn make_room_async(&mut self, input: &ChatInput) -> Result<(ChatOptions, usize)> {
+        let options = self.with_tools_in(&self.options);
+        let compaction = match options.generate.settled_overflow() {
+            Overflow::Compact => {
+                self.model.compaction_async(&self.messages, input.messages(), &options).await?
+            }
+            _ => return Ok((options, 0)),
+        };
+        let Some(compaction) = compaction else { return Ok((within_turn(options), 0)) };
+        let summary = match &self.summarizer {
+            Some(summarizer) => summarizer.summarize(&compaction.old())?,
+            None => compaction.summarize_async(&self.model, &options).await?,
+        };
+        self.messages = compaction.messages(&summary);
+        Ok((within_turn(options), compaction.old().len()))
+    }
+
+    fn with_tools_in(&self, options: &ChatOptions) -> ChatOptions {
         let mut options = options.clone();
         if !self.tools.is_empty() {
             let definitions = self.tools.iter().map(|tool| tool.definition().clone());
             options.chat.tools = Some(definitions.collect());
         }
+        options
+    }
+
+    fn turn(&self, input: impl Into<ChatInput>, options: &ChatOptions) -> (Turn, ChatOptions) {
+        let options = options.clone();
         let tools = options.chat.tools.clone().unwrap_or_default();
         let callable = self.tools.iter().filter(|tool| tool.is_callable());
         let callable = callable.map(|tool| tool.name().to_owned()).collect();
@@ -195,6 +267,12 @@ impl Chat {
         };
         requests.into_iter().map(call).collect()
     }
+}
+
+/// The options of the requests of a turn. If tools make it too long, turns are left out.
+fn within_turn(mut options: ChatOptions) -> ChatOptions {
+    options.generate.overflow = Some(Overflow::Truncate);
+    options
 }
 
 /// An answer of a [`Chat`] as it is generated: an iterator of chunks, over all rounds of tool calls.

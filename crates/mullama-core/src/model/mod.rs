@@ -1,5 +1,6 @@
 //! A loaded model and its methods.
 
+mod compaction;
 mod constraint;
 mod conversation;
 mod defaults;
@@ -15,6 +16,7 @@ mod state;
 mod typed;
 mod vision;
 
+pub use compaction::{Compacted, Compaction, SummaryError};
 pub use conversation::{Chat, ChatTurn};
 pub use handle::Model;
 pub use info::Capabilities;

@@ -9,13 +9,14 @@ use super::loaded::Loaded;
 use super::vision::{SeenPrompt, tokens_of};
 use crate::chat::{
     ChatCompletion, ChatStream, Message, PAST_DEADLINE, PICTURE, Pieces, Rendered, TEMPLATE_STACK,
-    TEMPLATE_TIME, TOO_LONG, has_pictures, render, template_error,
+    TEMPLATE_TIME, TOO_LONG, count_pictures, fit, has_pictures, render, stays, template_error,
 };
 use crate::engine::{DeadlineWatch, PreparedPicture, run_on_new_thread};
-use crate::options::{ChatOptions, DraftMode, GenerateOptions, Lora, Prompt, deadline};
+use crate::options::{ChatOptions, DraftMode, GenerateOptions, Lora, Overflow, Prompt, deadline};
 use crate::sampling::{GrammarSpec, ReasoningSpec, Sampling};
 use crate::scheduler::{
     Answer, Banned, Completion, Delivery, Engine, Job, MaxGuesses, MediaRun, SharedAnswer, Stream,
+    drop_oldest,
 };
 use crate::{CancelToken, Error, ErrorKind, Result, Token};
 use mullama_base::Text;
@@ -23,7 +24,7 @@ use mullama_sys::shim::ChatParser;
 use serde_json::Value;
 
 /// Size in bytes of the stack of the thread that decodes pictures.
-const PICTURE_STACK: usize = 2 << 20;
+pub(super) const PICTURE_STACK: usize = 2 << 20;
 
 /// How long after a request's deadline the error of its template is waited for.
 const LINE_GRACE: Duration = Duration::from_millis(100);
@@ -41,6 +42,32 @@ pub(super) struct RequestExtras {
     media: Vec<MediaRun>,
     /// The start of the call, if it was before the request is submitted.
     began: Option<Instant>,
+    /// Messages and tokens that were left out of the prompt.
+    dropped: (usize, usize),
+    /// What to do if the prompt is too long.
+    shorten: Shorten,
+}
+
+/// What to do about a prompt that is too long.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum Shorten {
+    /// Nothing: it is an error.
+    #[default]
+    Refuse,
+    /// As `Refuse`, for a chat that could leave out turns.
+    SuggestTruncating,
+    /// Drop the oldest tokens.
+    Shift,
+}
+
+/// A rendered chat, with the pictures that are left in it.
+pub(super) struct RenderedChat {
+    rendered: Rendered,
+    pictures: Vec<Arc<PreparedPicture>>,
+    /// The first message that was not left out.
+    pub start: usize,
+    /// Messages and tokens that were left out.
+    dropped: (usize, usize),
 }
 
 /// A request whose constraint is being compiled.
@@ -65,8 +92,8 @@ impl AnswerReader {
 }
 
 /// A prompt that is being rendered.
-struct Rendering {
-    rendered: flume::Receiver<Result<Rendered>>,
+pub(super) struct Rendering {
+    rendered: flume::Receiver<Result<RenderedChat>>,
     started: Instant,
     deadline: Option<Instant>,
     cancel: CancelToken,
@@ -74,7 +101,7 @@ struct Rendering {
 
 impl Rendering {
     /// Waits for the prompt. The wait is limited: a single step of a template may exceed the time limit.
-    fn wait(self) -> Result<Rendered> {
+    pub(super) fn wait(self) -> Result<RenderedChat> {
         let _cancel = self.cancel.drop_guard();
         let latest = self.started + TEMPLATE_TIME + Duration::from_secs(1);
         // The template's own error, which names the line, comes first if it comes at all.
@@ -88,14 +115,14 @@ impl Rendering {
         })
     }
 
-    async fn wait_async(self) -> Result<Rendered> {
+    async fn wait_async(self) -> Result<RenderedChat> {
         let _cancel = self.cancel.drop_guard();
         let rendered = run_on_new_thread(0, move || self.wait())?;
         rendered.recv_async().await.unwrap_or_else(|_| Err(panicked()))
     }
 }
 
-fn panicked() -> Error {
+pub(super) fn panicked() -> Error {
     Error::new(
         ErrorKind::Internal,
         "rendering the chat template failed because of a defect in mullama",
@@ -204,6 +231,18 @@ impl Model {
     ) -> Result<PreparedRequest> {
         let began = Instant::now();
         let loaded = self.loaded()?;
+        let shifts = match options.settled_overflow() {
+            Overflow::Error => false,
+            Overflow::Shift if options.infill_suffix.is_none() => true,
+            Overflow::Shift => {
+                let problem = "`shift` cannot be combined with {infill_suffix}";
+                return Err(Error::option("overflow", Text::with_names(problem)));
+            }
+            Overflow::Truncate | Overflow::Compact => {
+                let problem = "expected `error` or `shift`: the others are for chats";
+                return Err(Error::option("overflow", problem));
+            }
+        };
         let tokens = match &options.infill_suffix {
             Some(suffix) => loaded.infill(prompt, suffix)?,
             None => loaded.tokens_of(prompt)?,
@@ -216,7 +255,9 @@ impl Model {
         let grammar =
             GrammarSpec::asked(options)?.or_else(|| options.json_schema.as_ref().map(of_schema));
         let constraint = Compiling::start(&loaded, grammar, deadline(began, options.timeout)?)?;
-        let extras = RequestExtras { delivery, began: Some(began), ..RequestExtras::default() };
+        let shorten = if shifts { Shorten::Shift } else { Shorten::Refuse };
+        let began = Some(began);
+        let extras = RequestExtras { delivery, began, shorten, ..RequestExtras::default() };
         Ok(PreparedRequest { loaded, tokens, constraint, extras })
     }
 
@@ -259,10 +300,10 @@ impl Model {
         delivery: Delivery,
     ) -> Result<ChatStream> {
         let began = Instant::now();
+        check_overflow(options)?;
         let pictures = self.pictures(messages)?;
-        let rendered = self.render(messages, options, true, began)?.wait()?;
-        let (prepared, reader) =
-            self.prepare_answer(rendered, &pictures, options, delivery, began)?;
+        let rendered = self.render(messages, options, true, began, pictures)?.wait()?;
+        let (prepared, reader) = self.prepare_answer(rendered, options, delivery, began)?;
         Ok(reader.read(self.submit_prepared(prepared, &options.generate)?, options))
     }
 
@@ -273,6 +314,7 @@ impl Model {
         delivery: Delivery,
     ) -> Result<ChatStream> {
         let began = Instant::now();
+        check_overflow(options)?;
         let pictures = if has_pictures(messages) {
             let (model, messages) = (self.clone(), messages.to_vec());
             let pictures = run_on_new_thread(PICTURE_STACK, move || model.pictures(&messages))?;
@@ -285,15 +327,15 @@ impl Model {
         } else {
             Vec::new()
         };
-        let rendered = self.render(messages, options, true, began)?.wait_async().await?;
-        let (prepared, reader) =
-            self.prepare_answer(rendered, &pictures, options, delivery, began)?;
+        let rendered = self.render(messages, options, true, began, pictures)?;
+        let rendered = rendered.wait_async().await?;
+        let (prepared, reader) = self.prepare_answer(rendered, options, delivery, began)?;
         let stream = self.submit_prepared_async(prepared, &options.generate).await?;
         Ok(reader.read(stream, options))
     }
 
     /// Decodes the pictures of messages, and divides them into parts.
-    fn pictures(&self, messages: &[Message]) -> Result<Vec<Arc<PreparedPicture>>> {
+    pub(super) fn pictures(&self, messages: &[Message]) -> Result<Vec<Arc<PreparedPicture>>> {
         if !has_pictures(messages) {
             return Ok(Vec::new());
         }
@@ -303,16 +345,16 @@ impl Model {
 
     fn prepare_answer(
         &self,
-        rendered: Rendered,
-        pictures: &[Arc<PreparedPicture>],
+        rendered: RenderedChat,
         options: &ChatOptions,
         delivery: Delivery,
         began: Instant,
     ) -> Result<(PreparedRequest, AnswerReader)> {
         let loaded = self.loaded()?;
+        let RenderedChat { rendered, pictures, dropped, .. } = rendered;
         let Rendered { prompt, grammar, stops, preserved, reasoning, parser, begun } = rendered;
         let SeenPrompt { tokens, media } =
-            tokens_of(loaded.templates()?, &loaded.vocab, &prompt, pictures)?;
+            tokens_of(loaded.templates()?, &loaded.vocab, &prompt, &pictures)?;
         // Texts of several tokens are part of the answer anyway.
         let preserved: Vec<_> = preserved
             .iter()
@@ -325,7 +367,12 @@ impl Model {
         let deadline = deadline(began, options.generate.timeout)?;
         let constraint = Compiling::start(&loaded, grammar, deadline)?;
         let began = Some(began);
-        let extras = RequestExtras { stops, preserved, reasoning, delivery, media, began };
+        let shorten = match options.generate.settled_overflow() {
+            Overflow::Error => Shorten::SuggestTruncating,
+            _ => Shorten::Refuse,
+        };
+        let extras =
+            RequestExtras { stops, preserved, reasoning, delivery, media, began, dropped, shorten };
         let reader = AnswerReader { parser, pieces, begun };
         Ok((PreparedRequest { loaded, tokens, constraint, extras }, reader))
     }
@@ -339,20 +386,28 @@ impl Model {
     ) -> Result<String> {
         let began = Instant::now();
         let loaded = self.loaded()?;
-        if has_pictures(messages) {
-            loaded.vision.check_is_on(messages)?;
-        }
-        let rendered = self.render(messages, options, add_generation_prompt, began)?.wait()?;
-        Ok(rendered.prompt.text.replace(PICTURE, "<image>"))
+        check_overflow(options)?;
+        let pictures = if options.generate.settled_overflow() == Overflow::Truncate {
+            self.pictures(messages)?
+        } else {
+            if has_pictures(messages) {
+                loaded.vision.check_is_on(messages)?;
+            }
+            Vec::new()
+        };
+        let rendered = self.render(messages, options, add_generation_prompt, began, pictures)?;
+        Ok(rendered.wait()?.rendered.prompt.text.replace(PICTURE, "<image>"))
     }
 
-    /// Renders on a separate thread, because templates are untrusted programs.
-    fn render(
+    /// Renders on a separate thread, because templates are untrusted programs. With the overflow `Truncate` or
+    /// `Compact`, the oldest turns are left out if the prompt would be too long.
+    pub(super) fn render(
         &self,
         messages: &[Message],
         options: &ChatOptions,
         add_generation_prompt: bool,
         began: Instant,
+        pictures: Vec<Arc<PreparedPicture>>,
     ) -> Result<Rendering> {
         let loaded = self.loaded()?;
         if options.generate.infill_suffix.is_some() {
@@ -361,11 +416,37 @@ impl Model {
         }
         let deadline = deadline(began, options.generate.timeout)?;
         let cancel = CancelToken::with_deadline(deadline);
+        let n_given = messages.len();
         let messages = loaded.defaults.before(messages).into_owned();
+        // Messages that are stored with the model stay.
+        let n_stored = messages.len() - n_given;
         let (options, token) = (options.clone(), cancel.clone());
+        let (n_ctx, steps) =
+            (self.context_size() as usize, steps_of(options.generate.settled_overflow()));
+        let max_tokens = options.generate.max_tokens.or(loaded.defaults.options.max_tokens);
+        let answer = max_tokens.map_or(n_ctx / 4, |most| (most as usize).min(n_ctx / 2));
         let rendered = run_on_new_thread(TEMPLATE_STACK, move || {
-            let templates = loaded.templates()?;
-            render(templates, &loaded.vocab, &messages, &options, add_generation_prompt, &token)
+            let (templates, vocab) = (loaded.templates()?, &loaded.vocab);
+            let render = |messages: &[Message]| {
+                render(templates, vocab, messages, &options, add_generation_prompt, &token)
+            };
+            let Some(steps) = steps else {
+                let rendered = render(&messages)?;
+                return Ok(RenderedChat { rendered, pictures, start: 0, dropped: (0, 0) });
+            };
+            let fitted = fit(&messages, n_stored, n_ctx - answer, steps, |left, start| {
+                let rendered = render(left)?;
+                let pictures = pictures_from(&messages, n_stored, start, &pictures);
+                let size = tokens_of(templates, vocab, &rendered.prompt, &pictures)?.tokens.len();
+                Ok(((rendered, pictures), size))
+            })?;
+            let (rendered, pictures) = fitted.prompt;
+            Ok(RenderedChat {
+                rendered,
+                pictures,
+                start: fitted.start.saturating_sub(n_stored),
+                dropped: (fitted.messages, fitted.tokens),
+            })
         })?;
         Ok(Rendering { rendered, started: Instant::now(), deadline, cancel })
     }
@@ -404,18 +485,30 @@ impl Model {
     pub(super) fn submit(
         &self,
         loaded: Arc<Loaded>,
-        prompt: Vec<Token>,
+        mut prompt: Vec<Token>,
         options: &GenerateOptions,
         constraint: Constraint,
         extras: RequestExtras,
     ) -> Result<Stream> {
-        let RequestExtras { mut stops, preserved, reasoning, delivery, media, began } = extras;
+        let RequestExtras {
+            mut stops,
+            preserved,
+            reasoning,
+            delivery,
+            media,
+            began,
+            mut dropped,
+            shorten,
+        } = extras;
         let n_image = media.iter().map(|run| run.range().len()).sum();
         let submitted = began.unwrap_or_else(Instant::now);
         let engine = loaded.engine()?;
         let n_ctx = self.context_size() as usize;
         if prompt.is_empty() {
             return Err(Error::new(ErrorKind::InvalidArgument, "the prompt is empty"));
+        }
+        if prompt.len() > n_ctx && shorten == Shorten::Shift {
+            dropped.1 += drop_oldest(&mut prompt, 0, n_ctx, &loaded.vocab).1.len();
         }
         if prompt.len() > n_ctx {
             let pictures = match n_image {
@@ -428,9 +521,12 @@ impl Model {
             )
             .with_context("prompt_tokens", prompt.len())
             .with_context("context_size", n_ctx)
-            .with_hint(Text::with_names(
-                "shorten the prompt, or load the model with a larger {context_size}",
-            )));
+            .with_hint(Text::with_names(match shorten {
+                Shorten::SuggestTruncating => {
+                    "set {overflow} to `truncate`, or load the model with a larger {context_size}"
+                }
+                _ => "shorten the prompt, or load the model with a larger {context_size}",
+            })));
         }
         let defaults = &loaded.defaults.options;
         let max_tokens = options.max_tokens.or(defaults.max_tokens);
@@ -443,7 +539,7 @@ impl Model {
         let deadline = deadline(submitted, options.timeout)?;
         let cancel = CancelToken::with_deadline(deadline);
         let with_logprobs = options.logprobs.is_some();
-        let answer = Answer::new(
+        let mut answer = Answer::new(
             events,
             delivery,
             (prompt.len(), n_image),
@@ -452,6 +548,7 @@ impl Model {
             submitted,
             cancel.clone(),
         );
+        (answer.dropped_messages, answer.dropped_tokens) = (dropped.0 as u32, dropped.1 as u32);
         let answer = SharedAnswer::new(answer);
         let given_up = answer.clone();
         let watch = DeadlineWatch::new(&cancel, move || given_up.give_up());
@@ -474,6 +571,7 @@ impl Model {
                 options.banned_phrases.as_deref().unwrap_or_default(),
             )?,
             max_tokens,
+            shifts: shorten == Shorten::Shift,
             preserved,
             logprobs: options.logprobs,
             prompt_progress: options.settled_prompt_progress(),
@@ -488,6 +586,46 @@ impl Model {
         engine.submit(job, options.request_id.clone())?;
         Ok(Stream::new(stream_events, cancel, watch, loaded))
     }
+}
+
+/// Fails for what a single request for an answer cannot do when the context is full.
+fn check_overflow(options: &ChatOptions) -> Result<()> {
+    let problem = match options.generate.settled_overflow() {
+        Overflow::Error | Overflow::Truncate => return Ok(()),
+        Overflow::Shift => "`shift` is for `generate` and `stream`; chats have `truncate`",
+        Overflow::Compact => "`compact` is for conversations, whose messages it replaces",
+    };
+    Err(Error::option("overflow", problem))
+}
+
+/// The parts of the context by whose multiples turns are left out: see [`fit`]. `None` if none are.
+fn steps_of(overflow: Overflow) -> Option<usize> {
+    match overflow {
+        Overflow::Error | Overflow::Shift => None,
+        Overflow::Truncate => Some(4),
+        // A summary takes long.
+        Overflow::Compact => Some(2),
+    }
+}
+
+/// The pictures of the messages that [`fit`] leaves.
+fn pictures_from(
+    messages: &[Message],
+    protected: usize,
+    start: usize,
+    pictures: &[Arc<PreparedPicture>],
+) -> Vec<Arc<PreparedPicture>> {
+    let mut pictures = pictures.iter().cloned();
+    let mut left = Vec::new();
+    for (index, message) in messages.iter().enumerate() {
+        let own = pictures.by_ref().take(count_pictures(message));
+        if index >= start || stays(index, message, protected) {
+            left.extend(own);
+        } else {
+            own.for_each(drop);
+        }
+    }
+    left
 }
 
 /// Number of guessed tokens per step, by method.

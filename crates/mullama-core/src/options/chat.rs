@@ -8,7 +8,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::OptionSet;
-use super::generate::{DraftMode, GenerateOptions, LogitBias, Stop, generate_setters};
+use super::generate::{DraftMode, GenerateOptions, LogitBias, Overflow, Stop, generate_setters};
 use super::kind::{ResponseFormat, ToolChoice};
 use super::lora::Lora;
 use super::processors::LogitsProcessors;

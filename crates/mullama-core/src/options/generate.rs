@@ -108,6 +108,12 @@ options! {
         banned_phrases <- Vec<String>,
         /// Whether to continue when the model generates its end-of-generation token.
         ignore_eos: bool [logit_bias = false],
+        /// What happens when the context is full. `error`: a prompt that is too long fails, and an
+        /// answer ends there (finish reason `length`). `truncate`, for chats: the oldest turns are
+        /// left out of the prompt. `shift`, for `generate` and `stream`: the oldest tokens are
+        /// dropped, and the generation continues. `compact`, for conversations (`start_chat`): the
+        /// oldest turns are replaced by a summary.
+        overflow: Overflow = Overflow::Error => "`error`",
         /// The text after the gap to fill in (fill in the middle); the prompt is the text before
         /// it. For models that were trained for it. Default: none; the generated text continues the
         /// prompt.
@@ -181,7 +187,28 @@ pub enum DraftMode {
     Mtp,
 }
 
+/// What happens when the context is full.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum Overflow {
+    /// A prompt that is too long fails with the kind `ContextOverflow`; an answer ends with the finish reason
+    /// `length`.
+    #[default]
+    Error,
+    /// The oldest turns of a chat are left out of the prompt, with room for the answer: `max_tokens`, at most half of
+    /// the context; without `max_tokens`, a quarter of it.
+    Truncate,
+    /// The oldest tokens are dropped, so that half of the context is free, and the generation continues. A control
+    /// token at the start, such as the one that begins a text, stays.
+    Shift,
+    /// The oldest turns of a conversation are replaced by a summary.
+    Compact,
+}
+
 option_type! {
+    Overflow: r#"Literal["error", "truncate", "shift", "compact"]"#,
+        "'error' | 'truncate' | 'shift' | 'compact'", FlagForm::Text("error|truncate|shift|compact");
     DraftMode: r#"Literal["auto", "off", "model", "lookup", "mtp"]"#,
         "'auto' | 'off' | 'model' | 'lookup' | 'mtp'", FlagForm::Text("auto|off|model|lookup|mtp");
     Stop: "str | Sequence[str]", "string | string[]", FlagForm::Texts;

@@ -34,7 +34,7 @@ pub(crate) use context::MAX_THREADS;
 pub use context::{ContextParams, FlashAttention, KvCacheType, KvCacheTypes};
 pub use cuda::{AllReduce, AllReduceType, CudaSettings, MmqPrecision};
 pub use embed::{EmbedOptions, Inputs, Pooling, RerankOptions, Truncate};
-pub use generate::{DraftMode, GenerateOptions, LogitBias, Stop};
+pub use generate::{DraftMode, GenerateOptions, LogitBias, Overflow, Stop};
 pub(crate) use generate::{RANDOM_SEED, SamplerOptions};
 pub(crate) use kind::option_type;
 pub use kind::{FlagForm, OptionKind, OptionType};

@@ -86,6 +86,9 @@ pub(crate) struct Answer {
     /// Number of drafted tokens, and of those accepted.
     pub n_drafted: u32,
     pub n_accepted: u32,
+    /// Number of messages and of tokens that were dropped because the context is full.
+    pub dropped_messages: u32,
+    pub dropped_tokens: u32,
     /// Number of computed prompt tokens.
     n_computed: usize,
     /// The generated tokens.
@@ -122,6 +125,8 @@ impl Answer {
             n_cached: 0,
             n_drafted: 0,
             n_accepted: 0,
+            dropped_messages: 0,
+            dropped_tokens: 0,
             n_computed: 0,
             tokens: Vec::new(),
             text: TextAssembler::new(stops),
@@ -244,6 +249,8 @@ impl Answer {
                 reasoning_tokens: 0,
                 drafted_tokens: self.n_drafted,
                 accepted_tokens: self.n_accepted,
+                dropped_messages: self.dropped_messages,
+                dropped_tokens: self.dropped_tokens,
             },
             timings: self.timings(tokens.len()),
             tokens,

@@ -113,6 +113,12 @@ pub struct Usage {
     pub drafted_tokens: u32,
     /// Drafted tokens that were accepted.
     pub accepted_tokens: u32,
+    /// The oldest messages of a chat, which `overflow` left out of the prompt or replaced by a summary.
+    #[serde(default)]
+    pub dropped_messages: u32,
+    /// Tokens that `overflow` left out of the prompt, or dropped from the context.
+    #[serde(default)]
+    pub dropped_tokens: u32,
 }
 
 /// Times of a request, in milliseconds, and rates, in tokens per second.

@@ -27,6 +27,7 @@ mod request;
 mod reuse;
 #[allow(clippy::module_inception, reason = "the file holds the scheduler itself")]
 mod scheduler;
+mod shift;
 mod slot;
 mod state;
 mod stats;
@@ -44,6 +45,7 @@ pub(crate) use handle::{DraftModel, Engine, Started};
 pub(crate) use media_run::MediaRun;
 pub use registry::{RequestInfo, RequestState};
 pub(crate) use request::{Job, MaxGuesses, SavedCells};
+pub(crate) use shift::drop_oldest;
 pub use state::write_state;
 pub(crate) use state::{decode, encode, max_state_bytes, read_state};
 pub use stats::Stats;

@@ -28,6 +28,8 @@ pub(crate) struct Job {
     pub processors: LogitsProcessors,
     pub banned: Banned,
     pub max_tokens: Option<u32>,
+    /// Whether the oldest tokens are dropped when the context is full, so that the answer can continue.
+    pub shifts: bool,
     /// Special tokens whose text is part of the answer, for the chat parser.
     pub preserved: Vec<Token>,
     pub logprobs: Option<u32>,

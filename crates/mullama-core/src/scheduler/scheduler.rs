@@ -493,6 +493,7 @@ impl Scheduler {
                 Taken::More => index += 1,
                 Taken::Complete => self.release(index, Retention::Keep),
                 Taken::Banned => self.go_back(index),
+                Taken::Full => self.shift(index),
             }
         }
         Ok(())
@@ -575,6 +576,13 @@ impl Scheduler {
                 slot.send_outcome();
             }
         }
+    }
+
+    /// Drops the oldest tokens of a request whose context is full.
+    fn shift(&mut self, index: usize) {
+        let mut slot = self.take_out(index, Retention::Keep);
+        slot.shift(&self.vocab, self.n_ctx);
+        self.waiting.put_back(slot);
     }
 
     fn preempt_youngest(&mut self, retention: Retention) {

@@ -7,6 +7,7 @@ use super::guesses::Guesses;
 use super::media::Media;
 use super::pace::{Costs, Pace};
 use super::request::Job;
+use super::shift::drop_oldest;
 use crate::engine::{SeqId, Vocab};
 use crate::options::RANDOM_SEED;
 use crate::sampling::{Adjusting, Grammar, Guess, Sampler, Sampling};
@@ -23,14 +24,21 @@ pub(super) enum Taken {
     Complete,
     /// The answer must go back: see [`Slot::go_back`].
     Banned,
+    /// The context is full, and the oldest tokens are to be dropped: see [`Slot::shift`].
+    Full,
 }
 
 /// A running request.
 pub(crate) struct Slot {
     job: Job,
-    /// The prompt, followed by the generated tokens.
+    /// The prompt, followed by the generated tokens, without those that were dropped.
     tokens: Vec<Token>,
+    /// Number of tokens of the prompt that were not dropped.
     n_prompt: usize,
+    /// Number of tokens that were dropped.
+    n_dropped: usize,
+    /// Generated tokens that were dropped.
+    dropped: Vec<Token>,
     /// Number of tokens whose cells are in the KV cache.
     n_past: usize,
     /// Number of prompt tokens reused from the cache.
@@ -88,6 +96,8 @@ impl Slot {
         Some(Self {
             n_prompt: tokens.len(),
             tokens,
+            n_dropped: 0,
+            dropped: Vec::new(),
             n_past: 0,
             n_cached: None,
             awaits_prefix_of: None,
@@ -188,7 +198,7 @@ impl Slot {
     /// Number of guesses that can be used. The last token of the answer or of the context is sampled but never
     /// computed.
     fn useful_guesses(&self, n_ctx: usize) -> usize {
-        let n_generated = self.tokens.len() - self.n_prompt;
+        let n_generated = self.n_generated();
         let wanted = self.job.max_tokens.map_or(usize::MAX, |most| most as usize);
         wanted.saturating_sub(n_generated + 1).min(n_ctx.saturating_sub(self.tokens.len()))
     }
@@ -312,7 +322,11 @@ impl Slot {
     pub fn counts(&self) -> (usize, usize, usize) {
         let cached = self.n_cached.unwrap_or(0);
         let prompt = self.n_past.min(self.n_prompt).saturating_sub(cached);
-        (prompt, cached, self.tokens.len() - self.n_prompt)
+        (prompt, cached, self.n_generated())
+    }
+
+    fn n_generated(&self) -> usize {
+        self.dropped.len() + self.tokens.len() - self.n_prompt
     }
 
     /// Counts the guesses of a computed step, and returns their number.
@@ -345,13 +359,16 @@ impl Slot {
             let special = self.job.preserved.contains(&token);
             vocab.piece(token, special, &mut self.piece);
         }
-        let n_generated = self.tokens.len() - self.n_prompt;
+        let n_generated = self.n_generated();
+        // Delayed tokens must stay: the answer may go back to them.
+        let is_full = self.tokens.len() > n_ctx;
+        let shifts = is_full && self.job.shifts && self.banned.held() < n_ctx / 2;
         let end = if ended {
             let (text, token) = (Some(piece_of(token, vocab).0), Some(token));
             Some(StopReason { text, token, ..StopReason::new(StopKind::EndToken) })
         } else if self.job.max_tokens.is_some_and(|most| n_generated >= most as usize) {
             Some(StopReason::new(StopKind::MaxTokens))
-        } else if self.tokens.len() > n_ctx {
+        } else if is_full && !shifts {
             // One more token would not fit.
             Some(StopReason::new(StopKind::ContextSize))
         } else {
@@ -375,7 +392,7 @@ impl Slot {
         };
         let Some(stop) = stopped.or(end) else {
             answer.deliver_if_due();
-            return Ok(Taken::More);
+            return Ok(if shifts { Taken::Full } else { Taken::More });
         };
         answer.finish(stop);
         Ok(Taken::Complete)
@@ -383,7 +400,7 @@ impl Slot {
 
     /// Samples the next token after applying logits processors and forbidden tokens.
     fn choose(&mut self, logits: &[f32], guess: usize) -> Result<Token> {
-        let forbidden = self.banned.forbidden_at(self.tokens.len());
+        let forbidden = self.banned.forbidden_at(self.n_dropped + self.tokens.len());
         let logits = self.adjusting.adjust(logits, &self.tokens, forbidden)?;
         self.sampler.sample(logits, self.guesses.current().get(guess))
     }
@@ -393,7 +410,7 @@ impl Slot {
     pub fn go_back(&mut self, vocab: &Vocab, n_ctx: usize) -> Result<()> {
         let Some(index) = self.banned_from.take() else { return Ok(()) };
         let place = self.tokens.len() - self.banned.held() + index;
-        self.banned.go_back(index, place)?;
+        self.banned.go_back(index, self.n_dropped + place)?;
         self.tokens.truncate(place);
         self.n_back += 1;
         // With a seed, retries draw different random numbers.
@@ -402,9 +419,23 @@ impl Slot {
         let (prompt, generated) = self.tokens.split_at(self.n_prompt);
         let grammar = self.grammar.as_ref().map(Grammar::fork);
         self.sampler = Sampler::new(vocab, &sampling, grammar, &said(prompt), n_ctx as u32)?;
-        generated.iter().try_for_each(|&token| self.sampler.accept(token))?;
+        let mut generated = self.dropped.iter().chain(generated);
+        generated.try_for_each(|&token| self.sampler.accept(token))?;
         self.reset();
         Ok(())
+    }
+
+    /// Drops the oldest tokens, so that half of the context is free. Releases the cells: those of the tokens that stay
+    /// are computed again, since they depend on what was dropped.
+    pub fn shift(&mut self, vocab: &Vocab, n_ctx: usize) {
+        let (start, gone) = drop_oldest(&mut self.tokens, self.banned.held(), n_ctx, vocab);
+        let of_prompt = self.n_prompt.saturating_sub(start).min(gone.len());
+        self.dropped.extend(&gone[of_prompt..]);
+        self.n_prompt -= of_prompt;
+        self.n_dropped += gone.len();
+        self.answer().dropped_tokens += gone.len() as u32;
+        self.stops_at.clear();
+        self.reset();
     }
 
     /// Delivers text that was buffered to be delivered together.
