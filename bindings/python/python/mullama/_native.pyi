@@ -312,7 +312,8 @@ class RequestInfo:
 
     @property
     def id(self) -> str:
-        """Its id, which no other active request of the model has: `request_id`, or else a number."""
+        """Its id, which no other active request of the model has: `request_id`, or else a
+        number."""
 
     @property
     def priority(self) -> int:
