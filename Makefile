@@ -228,7 +228,7 @@ reference: wheel node-package ## Write what the documentation has from the code:
 	$(PY) docs/plan_tables.py
 	$(PY) docs/pictures.py
 	cd bindings/node && npm run --silent reference
-	MULLAMA_WRITE_REFERENCE=1 cargo test $(CARGO_FLAGS) the_reference_page
+	MULLAMA_WRITE_REFERENCE=1 cargo test $(CARGO_FLAGS) reference_page_matches
 
 # --- keeping it tidy ------------------------------------------------------------------------------
 

@@ -32,8 +32,9 @@ LEFT_OUT = {"limits", "layers", "mullama_floor", "architectures", "broken", "mod
 # the engine's own thread does if none can be started; a test of 64 threads of its own, which the C library ends if
 # one of them cannot allocate its thread-local storage; and one that runs Cargo.
 NOT_TRIED = re.compile(
-    "bare_engine|quantiser_makes|what_is_late_is_ended_once|calls_of_many_threads_are_packed_together"
-    "|every_flag_of_the_engine_is_here"
+    "bare_engine|match_the_quantiser|deadline_watch_fires_once_after_the_grace_period"
+    "|concurrent_embedding_calls_share_batches"
+    "|all_llama_cpp_flags_are_known"
 )
 # What a failure of a test says where too little was to be had.
 REASONS = re.compile(

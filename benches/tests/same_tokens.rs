@@ -4,7 +4,7 @@ use mullama::{ContextParams, GenerateOptions, Model, ModelParams};
 use mullama_floor::{Floor, Settings, Token};
 
 #[test]
-fn the_floor_generates_what_mullama_generates() {
+fn baseline_and_mullama_generate_the_same_tokens() {
     let path = mullama_testkit::fixture("small");
     let context = ContextParams::default().with_n_threads(1);
     let model = Model::load(&path, ModelParams::default(), context).unwrap();

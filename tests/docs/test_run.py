@@ -30,7 +30,7 @@ def test_blocks_in_tabs_lose_their_indentation_and_know_their_line():
     assert (block.language, block.source, block.line) == ("python", "if x:\n    y\n", 4)
 
 
-def test_a_fence_of_four_may_hold_one_of_three():
+def test_fences_of_four_may_contain_fences_of_three():
     (block,) = blocks("````bash\n```\n````\n")
     assert block.source == "```\n"
 
@@ -39,7 +39,7 @@ def test_attribute_lists_name_a_language():
     assert blocks("```{.python .annotate}\n1\n```\n")[0].language == "python"
 
 
-def test_a_reason_keeps_a_block_from_running():
+def test_blocks_with_a_reason_are_skipped():
     page = '=== "GPU"\n\n    <!-- not run: needs a GPU -->\n    ```python\n    1\n    ```\n'
     assert blocks(page)[0].skip_reason == "needs a GPU"
 
@@ -57,7 +57,7 @@ def test_a_reason_keeps_a_block_from_running():
         ("```python\n1\n", 1, "never closed"),
     ],
 )
-def test_what_breaks_the_rules_is_told_with_its_line(page, line, word):
+def test_rule_violations_report_their_line(page, line, word):
     ((at, text),) = problems(page)
     assert at == line
     assert word in text
@@ -67,7 +67,7 @@ def test_an_unknown_language_with_a_reason_is_skipped():
     assert blocks("<!-- not run: for Windows -->\n```powershell\nx\n```\n")[0].skip_reason == "for Windows"
 
 
-def test_data_is_not_code():
+def test_data_blocks_are_not_run():
     assert blocks("```json\n{}\n```\n```text\nx\n```\n") == []
 
 
@@ -84,7 +84,7 @@ def test_output_after_tabs_belongs_to_the_last_block_of_each():
     assert [block.expected for block in blocks(page)] == [None, "x\n", "x\n"]
 
 
-def test_a_tab_s_own_output_goes_before_that_of_all_tabs():
+def test_output_of_a_tab_overrides_output_of_all_tabs():
     page = (
         '=== "A"\n\n    ```bash\n    echo 1\n    ```\n\n    <!-- output -->\n    ```text\n    1\n    ```\n\n'
         '=== "B"\n\n    ```js\n    3\n    ```\n\n<!-- output -->\n```text\nx\n```\n'
@@ -190,7 +190,7 @@ def test_javascript_errors_name_the_page_s_line(workshop):
     assert "docs/page.md:3" in failure
 
 
-def test_require_and_top_level_await_are_no_file(workshop):
+def test_require_and_top_level_await_are_rejected(workshop):
     (failure,) = run(workshop, "javascript", "```js\nconst a = require('fs');\nawait a;\n```\n")
     assert "await" in failure
 

@@ -86,7 +86,7 @@ def sources(row):
 
 
 @pytest.mark.parametrize("row", ROWS, ids=[row.where for row in ROWS])
-def test_what_is_named_runs_the_code(row):
+def test_named_tests_run_the_code(row):
     assert row.block
     texts = list(sources(row))
     if row.run_by.startswith(NOT_RUN):
@@ -99,7 +99,7 @@ def test_what_is_named_runs_the_code(row):
         assert "::" in row.run_by, "a section of a page needs the code that it runs"
 
 
-def test_there_are_rows():
+def test_page_has_all_tables_and_rows():
     titles = [line for line in PAGE.read_text(encoding="utf-8").splitlines() if line.startswith("## ")]
     assert len(titles) == 4
     assert len(ROWS) > 80, "the page has lost rows, or how they are written has changed"

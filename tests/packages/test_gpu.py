@@ -97,7 +97,7 @@ def test_sizes(built, figure):
         assert path.stat().st_size < 20 * MB
 
 
-def test_the_two_hold_the_same(built, tmp_path):
+def test_wheel_and_npm_package_have_the_same_module(built, tmp_path):
     unpacked = Unpacked(tmp_path / "wheel", built[".whl"])
     of_python = unpacked.place / "mullama_backends/vulkan"
     with tarfile.open(built[".tgz"]) as archive:
@@ -119,7 +119,7 @@ def test_the_two_hold_the_same(built, tmp_path):
     assert "scripts" not in manifest
 
 
-def test_with_it_there_are_gpus(installed):
+def test_installed_package_adds_gpus(installed):
     said = listed(installed)
     assert said["devices"] == ["Vulkan0", "Vulkan1", "CPU"]
     assert said["vulkan"]
@@ -129,13 +129,13 @@ def test_with_it_there_are_gpus(installed):
     assert by_command(installed) == said
 
 
-def test_a_model_is_computed_on_them(installed):
+def test_models_run_on_the_gpus(installed):
     # The renderer compiles the shaders of each layer slowly, so one layer must suffice.
     one = {**TWO_GPUS, "GGML_VK_VISIBLE_DEVICES": "0"}
     assert installed.script(COMPUTE.format(layers=1), **one).stdout.split() == ["1", "1"]
 
 
-def test_without_it_the_processor_computes(tmp_path, wheel):
+def test_models_run_on_the_cpu_without_the_package(tmp_path, wheel):
     without = Unpacked(tmp_path / "without", wheel)
     said = listed(without)
     assert said["devices"] == ["CPU"]
@@ -149,7 +149,7 @@ def test_without_a_driver_the_reason_is_listed(installed):
     assert "driver" in reason(installed, **NO_DRIVER)
 
 
-def test_without_vulkans_loader_the_reason_is_listed(unpacked, tmp_path):
+def test_missing_vulkan_loader_is_reported(unpacked, tmp_path):
     # A file that is not a library, found before the system's library.
     (tmp_path / "libvulkan.so.1").write_text("this is no library")
     assert "libvulkan.so.1" in reason(unpacked, LD_LIBRARY_PATH=tmp_path)
@@ -164,7 +164,7 @@ def test_a_package_of_another_version_is_refused(unpacked):
     assert f"pip install mullama-vulkan=={gpu.version()}" in why
 
 
-def test_pip_installs_no_other_version(installed, wheel, tmp_path, monkeypatch):
+def test_pip_installs_only_matching_versions(installed, wheel, tmp_path, monkeypatch):
     """Each requires exactly the version of the other."""
     monkeypatch.setattr(gpu, "version", lambda: "99.0.0")
     module = ROOT / "target/release/mullama-backends/vulkan" / MODULE
@@ -176,32 +176,32 @@ def test_pip_installs_no_other_version(installed, wheel, tmp_path, monkeypatch):
         assert "No matching distribution found" in done.stderr
 
 
-def test_a_damaged_package_is_told(unpacked):
+def test_damaged_modules_are_reported(unpacked):
     module = unpacked.place / "mullama_backends/vulkan" / MODULE
     module.write_bytes(b"a page that a proxy sent")
     assert MODULE in reason(unpacked)
 
 
-def test_a_folder_that_is_named_goes_first(installed, unpacked):
+def test_backends_folder_takes_precedence(installed, unpacked):
     named = unpacked.place / "mullama_backends/vulkan"
     path, loaded, _ = listed(installed, MULLAMA_BACKENDS=named)["backends"]["vulkan"]
     assert loaded
     assert os.path.dirname(path) == str(named)
 
 
-def test_it_can_be_left_out(installed):
+def test_backend_can_be_disabled(installed):
     said = listed(installed, MULLAMA_BACKEND="cpu")
     assert said["devices"] == ["CPU"]
     assert "vulkan" not in said["backends"]
 
 
-def test_it_costs_the_import_nothing_of_its_own(installed):
+def test_import_does_not_load_the_module(installed):
     """Nothing of the module is loaded before the engine is used."""
     mapped = "import mullama; print('libggml-vulkan' in open('/proc/self/maps').read())"
     assert installed.script(mapped).stdout == "False\n"
 
 
-def test_a_module_is_packed_as_what_it_is_only(tmp_path):
+def test_modules_are_packed_only_as_their_backend(tmp_path):
     module = ROOT / "target/release/mullama-backends/vulkan" / MODULE
     command = [sys.executable, ROOT / "packages/gpu.py", "sycl", module, "--out", tmp_path]
     done = subprocess.run(command, capture_output=True, text=True)
@@ -214,7 +214,7 @@ def test_a_module_is_packed_as_what_it_is_only(tmp_path):
     assert "needs libvulkan.so.1, which it does not bring along" in done.stderr
 
 
-def test_libraries_of_other_packages_are_found(tmp_path):
+def test_libraries_of_nvidia_wheels_are_found(tmp_path):
     """A module for CUDA finds NVIDIA's libraries where NVIDIA's wheels put them."""
     library, module = tmp_path / "libcudart.so.12", tmp_path / "libggml-cuda.so"
     for made, source, *more in [

@@ -69,7 +69,7 @@ def test_size(wheel, figure):
     assert wheel.stat().st_size < 20 * MB
 
 
-def test_everything_is_in_it(wheel):
+def test_wheel_is_complete(wheel):
     names = list(wheels.read(wheel))
     assert len(names) == len(set(names))
     inside = {name.removeprefix("mullama/lib/") for name in names if name.startswith("mullama/lib/")}
@@ -89,7 +89,7 @@ def test_tag(wheel):
 
 
 @pytest.mark.skipif(not LINUX, reason="reads ELF files")
-def test_libraries_are_looked_for_beside_themselves_only(wheel, tmp_path):
+def test_libraries_are_searched_only_in_their_own_folder(wheel, tmp_path):
     unpack(wheel, tmp_path)
     files = [*tmp_path.glob("mullama/*.so"), *tmp_path.glob("mullama/lib/*")]
     for file in files:
@@ -133,7 +133,7 @@ def test_the_command(installed):
     assert by_module.stdout == by_script.stdout == ANSWER + "\n"
 
 
-def test_the_command_ends_as_the_program_does(installed):
+def test_the_command_has_the_program_s_output_and_status(installed):
     program = ROOT / f"target/release/mullama{'.exe' if sys.platform == 'win32' else ''}"
     for arguments in (["--version"], ["no-such-command"], ["run", "--no-pull", "no-such-model", "Hello"]):
         module = installed.run(installed.python, "-m", "mullama", *arguments, check=False)
@@ -142,7 +142,7 @@ def test_the_command_ends_as_the_program_does(installed):
         assert module.stdout == direct.stdout
 
 
-def test_the_command_is_the_same_process(installed):
+def test_the_command_runs_in_the_python_process(installed):
     """A signal reaches it, and its output is not buffered."""
     command = [installed.python, "-m", "mullama", "run", "demo", "--max-tokens", "100000", "--ignore-eos", "One,"]
     environment = {"HOME": str(installed.home)}
@@ -160,7 +160,7 @@ def answers(port):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no signals to send")
-def test_commands_without_a_handler_of_their_own_are_interrupted(installed):
+def test_commands_without_a_signal_handler_are_interrupted(installed):
     """Python's own handler would wait until the command has finished."""
     command = [installed.python, "-m", "mullama", "rpc-server", "--device", "CPU", "--port", "27199"]
     environment = {"HOME": str(installed.home)}
@@ -245,7 +245,7 @@ def module_of(environment):
     return next(path for path in environment.package.glob("_native.*") if path.suffix != ".pyi")
 
 
-def test_as_unpacked_it_works(unpacked):
+def test_unpacked_wheel_works(unpacked):
     assert unpacked.script(USE).stdout.splitlines() == [ANSWER, str(unpacked.package)]
 
 
@@ -307,7 +307,7 @@ def test_the_cpu_modules_are_missing(unpacked):
     assert "reinstall mullama" in done.stderr
 
 
-def test_the_source_folder_is_no_installation(tmp_path, installed):
+def test_the_source_folder_cannot_be_imported(tmp_path, installed):
     shutil.copytree(ROOT / "bindings/python", tmp_path / "source", ignore=shutil.ignore_patterns("lib", "*.so"))
     done = installed.script("import mullama", check=False, PYTHONPATH=tmp_path / "source/python")
     assert done.returncode == 1

@@ -13,7 +13,7 @@ def features(edges):
     return dict(line.removesuffix(" (*)").rsplit("=", 1) for line in done.stdout.splitlines() if line)
 
 
-def test_what_tests_need_changes_nothing_that_is_built():
+def test_dev_dependencies_do_not_change_built_features():
     """If this fails, the missing features must be added to the dependencies of tests/testkit."""
     built, tested = features("normal"), features("normal,dev")
     assert {name: tested[name] for name in built} == built

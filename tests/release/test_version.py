@@ -53,7 +53,7 @@ def naming(tree, wanted):
     return found
 
 
-def test_everything_agrees_now():
+def test_current_versions_agree():
     done = version(ROOT, "check")
     assert done.returncode == 0, done.stderr
 
@@ -80,7 +80,7 @@ def test_nothing_names_the_old_version_after_a_bump(tree):
 
 
 @pytest.mark.parametrize("wrong", ["0.0.9", "1.0", "v1.0.0", "1.0.0.0", "", "next"])
-def test_what_is_no_later_version_is_refused(tree, wrong):
+def test_older_and_invalid_versions_are_rejected(tree, wrong):
     before = current(tree)
     done = version(tree, "bump", wrong)
     assert done.returncode == 1
@@ -88,7 +88,7 @@ def test_what_is_no_later_version_is_refused(tree, wrong):
     assert current(tree) == before
 
 
-def test_what_disagrees_is_named(tree):
+def test_disagreeing_files_are_named(tree):
     package = tree / "bindings/node/package.json"
     package.write_text(package.read_text().replace(f'"version": "{current(tree)}"', '"version": "0.0.1"'))
     done = version(tree, "check")
@@ -96,7 +96,7 @@ def test_what_disagrees_is_named(tree):
     assert done.stderr == "version: bindings/node/package.json has version 0.0.1\n"
 
 
-def test_a_tag_of_another_version_is_no_release(tree):
+def test_tags_of_other_versions_are_rejected(tree):
     done = version(tree, "check", "--release", "v9.9.9")
     assert done.returncode == 1
     assert "the tag is v9.9.9" in done.stderr

@@ -41,7 +41,7 @@ def test_targets_are_found_in_commands_and_in_rows():
     assert problems(GOOD) == []
 
 
-def test_a_target_that_is_not_there_is_named():
+def test_missing_targets_are_named():
     assert problems(GOOD.replace("lint docs", "lint dcos")) == ["w.yml: the Makefile has no target dcos"]
     assert problems(GOOD.replace("make: test-rust", "make: test-go")) == ["w.yml: the Makefile has no target test-go"]
 
@@ -57,7 +57,7 @@ def audited(text, folder):
     return {finding["ident"] for finding in json.loads(done.stdout)}
 
 
-def test_actions_are_pinned_and_there(tmp_path):
+def test_actions_are_pinned_and_exist(tmp_path):
     assert audited(GOOD, tmp_path) == set()
     unpinned = GOOD.replace("3d3c42e5aac5ba805825da76410c181273ba90b1", "v7")
     assert "unpinned-uses" in audited(unpinned, tmp_path)
@@ -66,23 +66,23 @@ def test_actions_are_pinned_and_there(tmp_path):
     ]
 
 
-def test_what_jobs_may_do_and_how_long_is_said(tmp_path):
+def test_jobs_declare_permissions_and_timeouts(tmp_path):
     unsaid = GOOD.replace("permissions:\n  contents: read\n", "")
     assert "excessive-permissions" in audited(unsaid, tmp_path)
     assert problems(GOOD.replace("    timeout-minutes: 5\n", "")) == ["w.yml: test may take for ever"]
 
 
-def test_a_matrix_has_what_there_are_packages_for():
+def test_matrix_covers_all_packages():
     assert list(workflows.uncovered("backend", {"cpu", "webgpu"}, {"cpu", "vulkan"})) == [
         "the matrix has the backend webgpu, for which there are no packages",
         "there are packages for the backend vulkan, which the matrix does not build",
     ]
 
 
-def test_the_makefile_is_understood():
+def test_makefile_targets_are_parsed():
     assert workflows.targets("a b: c\n\td\nE := f\n.PHONY: a\nx-y: z\n") >= {"a", "b", "x-y"}
     assert "E" not in workflows.targets("E := f\n")
 
 
-def test_nothing_is_wrong_now(capsys):
+def test_current_workflows_pass(capsys):
     assert workflows.main() == 0, capsys.readouterr().err

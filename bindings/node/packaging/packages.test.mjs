@@ -131,7 +131,7 @@ describe('what is published', () => {
     assert.deepEqual(odd, []);
   });
 
-  test('platforms are told apart by what npm looks at', () => {
+  test('platform packages differ in os, cpu and libc', () => {
     const told = Object.keys(platforms).map((name) => {
       const { os, cpu, libc, version, scripts } = platformManifest(name);
       assert.deepEqual([version, scripts], [main.version, undefined]);
@@ -141,7 +141,7 @@ describe('what is published', () => {
     assert.equal(new Set(told).size, told.length);
   });
 
-  test('this platform’s package has all that is loaded and run', () => {
+  test('this platform’s package is complete', () => {
     const files = readdirSync(good.package(own.name));
     for (const file of ['LICENSE', 'README.md', 'mullama.node', 'package.json']) {
       assert.ok(files.includes(file), file);
@@ -162,7 +162,7 @@ describe('what is published', () => {
     }
   });
 
-  test('less than 20 MB beside the engine’s own files', () => {
+  test('less than 20 MB in addition to the engine’s own files', () => {
     const sizes = [...filesOf(good.package('mullama')), ...filesOf(good.package(own.name))];
     const isEngine = (file) => /^(?:lib)?(?:ggml|llama)/.test(file);
     const ours = sizes.filter(([file]) => !isEngine(file)).map(([, size]) => size);
@@ -172,15 +172,15 @@ describe('what is published', () => {
 });
 
 describe('installed', () => {
-  test('npm takes the package of this platform alone', () => {
+  test('npm installs only the package of this platform', () => {
     assert.deepEqual(readdirSync(good.package('@mullama')), [here]);
   });
 
-  test('it is required, and answers', () => {
+  test('it works with require', () => {
     assert.equal(assertAnswers(good), '');
   });
 
-  test('it is imported, and answers', () => {
+  test('it works with import', () => {
     const code = `import { Model, gpu, MullamaError } from 'mullama';
       if (!gpu.devices().length || !MullamaError) throw new Error('exports');
       const model = await Model.load('demo', { nThreads: 1 });
@@ -190,7 +190,7 @@ describe('installed', () => {
     assert.match(stdout, /Paris/);
   });
 
-  test('one module does for `require` and `import`', () => {
+  test('`require` and `import` share one module', () => {
     const code = `import { createRequire } from 'node:module';
       import * as imported from 'mullama';
       const required = Object.entries(createRequire(process.cwd() + '/x')('mullama'));
@@ -306,7 +306,7 @@ describe('the command', () => {
     }
   });
 
-  test('says what is wrong with the installation', async () => {
+  test('reports problems of the installation', async () => {
     const project = world.project('command without its platform');
     await project.npm('install', 'mullama', '--omit=optional');
     const args = [project.path('node_modules/mullama/dist/command.js'), 'devices'];
@@ -331,7 +331,7 @@ describe('an installation that cannot work', () => {
     return error;
   };
 
-  test('without optional packages; the hint mends it', async () => {
+  test('without optional packages; the hint fixes it', async () => {
     const project = world.project('omitted');
     await project.npm('install', 'mullama', '--omit=optional');
     const error = await fails(project, 'BACKEND', /is not installed/, /--include=optional/);
@@ -340,7 +340,7 @@ describe('an installation that cannot work', () => {
     assertAnswers(project);
   });
 
-  test('by a lock file that knows another platform alone; the hint mends it', async () => {
+  test('by a lock file of another platform; the hint fixes it', async () => {
     const project = world.project('locked');
     await project.npm('install', 'mullama');
     const lock = JSON.parse(readFileSync(project.path('package-lock.json'), 'utf8'));
@@ -357,7 +357,7 @@ describe('an installation that cannot work', () => {
     assertAnswers(project);
   });
 
-  test('from a machine of another kind; the hint mends it', async () => {
+  test('from a machine of another platform; the hint fixes it', async () => {
     const project = world.project('moved');
     const other = here === 'darwin-arm64' ? 'linux-x64-gnu' : 'darwin-arm64';
     const [os, cpu] = other.split('-');
@@ -384,7 +384,7 @@ describe('an installation that cannot work', () => {
     assertAnswers(project);
   });
 
-  test('a machine that there is no package for', () => {
+  test('a platform without a package', () => {
     const code = `Object.defineProperty(process, 'arch', { value: 'riscv64' }); ${FAIL}`;
     const error = failure(good, code);
     assert.equal(error.code, 'UNSUPPORTED');
@@ -392,7 +392,7 @@ describe('an installation that cannot work', () => {
     for (const name of Object.keys(platforms)) assert.ok(error.hint.includes(name), error.hint);
   });
 
-  test('a part of another version; the hint mends it', async () => {
+  test('a part of another version; the hint fixes it', async () => {
     const project = world.project('mismatched', { overrides: { [own.name]: OTHER_VERSION } });
     await project.npm('install', `mullama@${main.version}`);
     const error = await fails(project, 'BACKEND', /99\.0\.0/, /npm install mullama@/);
@@ -404,7 +404,7 @@ describe('an installation that cannot work', () => {
     assertAnswers(project);
   });
 
-  test('files that are cut short, missing or no libraries', async () => {
+  test('truncated, missing and invalid libraries', async () => {
     const files = readdirSync(good.package(own.name));
     const engine = files.find((file) => /^(?:lib)?llama\./.test(file));
     const processor = files.find((file) => /^(?:lib)?ggml-cpu/.test(file));
@@ -480,7 +480,7 @@ describe('packages of GPU backends', () => {
     return JSON.parse(stdout);
   };
 
-  test('are found beside the package, above it and inside it', () => {
+  test('are found next to the package, above it and inside it', () => {
     assert.deepEqual(list(good), []);
     for (const place of ['', 'node_modules/mullama/', '../']) {
       const project = copyOfGood('outer/with backend');
@@ -536,7 +536,7 @@ describe('packages of GPU backends', () => {
     `mullama-${here}-vulkan-${main.version}.tgz`,
   );
   const skip = existsSync(tarball) ? false : 'make gpu-package has not built the one of Vulkan';
-  test('bring devices, or tell why not', { skip }, async (t) => {
+  test('add devices, or report the reason', { skip }, async (t) => {
     const project = world.project('vulkan');
     await project.npm('install', 'mullama', tarball);
     // A software renderer is skipped unless it is selected.
@@ -560,7 +560,7 @@ describe('packages of GPU backends', () => {
 });
 
 describe('threads', () => {
-  test('one that is ended in the middle of a stream leaves the others be', async () => {
+  test('terminating one during a stream does not affect the others', async () => {
     const code = `
       const { Worker } = require('node:worker_threads');
       const body = (rest) => "const { parentPort } = require('node:worker_threads');" +

@@ -40,7 +40,7 @@ describe('adapters', { skip }, () => {
   });
   after(() => model.close());
 
-  test('belong to a request', async () => {
+  test('apply to one request', async () => {
     const plain = await tokens();
     const adapted = await tokens({ lora: first });
     assert.notDeepEqual(adapted, plain);
@@ -58,7 +58,7 @@ describe('adapters', { skip }, () => {
     assert.notDeepEqual(await tokens({ lora: [first, [second, -1]] }), adapted);
   });
 
-  test('or to a model, where they can be changed', async () => {
+  test('apply to a model, and can be changed', async () => {
     const adapted = await loadDemo({ lora: [first] });
     const answer = async () => (await adapted.generate(prompt, greedy)).tokens;
     assert.deepEqual(await answer(), await tokens({ lora: first }));
@@ -69,7 +69,7 @@ describe('adapters', { skip }, () => {
     await adapted.close();
   });
 
-  test('are refused where they are none', async () => {
+  test('are rejected if invalid', async () => {
     const text = path.join(folder, 'text.gguf');
     writeFileSync(text, 'this is no adapter');
     const missing = path.join(folder, 'missing.gguf');
@@ -87,7 +87,7 @@ describe('adapters', { skip }, () => {
 describe('a state', () => {
   const folder = temporaryFolder();
 
-  test('goes to another model of the same file', async (t) => {
+  test('is restored in another model of the same file', async (t) => {
     const model = await demoFor(t);
     const rendered = model.applyChatTemplate(question);
     const state = await model.saveState(rendered);
@@ -103,7 +103,7 @@ describe('a state', () => {
     }
   });
 
-  test('is refused where it does not belong', async (t) => {
+  test('is rejected if it is damaged or has other settings', async (t) => {
     const model = await demoFor(t);
     const state = await model.saveState('Hello, you');
     const other = await demoFor(t, { kvCacheType: 'q8_0' });
@@ -128,7 +128,7 @@ describe('a state', () => {
   });
 });
 
-test('guesses change nothing', async (t) => {
+test('lookup guesses do not change answers', async (t) => {
   const model = await demoFor(t);
   const plain = await model.chat(question, { temperature: 0 });
   const guessed = await model.chat(question, { temperature: 0, promptLookup: 8 });
@@ -138,7 +138,7 @@ test('guesses change nothing', async (t) => {
   assert.ok(draftedTokens > 0 && acceptedTokens <= draftedTokens);
 });
 
-test('a draft model changes nothing', async () => {
+test('draft models do not change answers', async () => {
   const draft = path.join(repository, 'models/demo/draft.gguf');
   const model = await loadDemo({ draftModel: draft });
   try {
@@ -158,7 +158,7 @@ test('a draft model changes nothing', async () => {
   await assert.rejects(loadDemo({ draftModel: 'no/such/draft.gguf' }), failure('NOT_FOUND'));
 });
 
-test('closing can wait for what runs', async () => {
+test('closing can wait for running requests', async () => {
   const model = await loadDemo();
   const pieces = collect(model.stream('Hello', { ...endless, maxTokens: 100 }));
   const whole = model.generate('Hello', { ...endless, maxTokens: 100 });

@@ -58,7 +58,7 @@ test('vectors are shown without their numbers', async () => {
   assert.ok(text.length < 300);
 });
 
-test('one text, a list of one and its tokens are the same', async () => {
+test('one text, a list of one and its tokens embed equally', async () => {
   const one = await demo.embed('Paris');
   const tokens = demo.tokenize('Paris');
   const others = [['Paris'], tokens, [tokens], Int32Array.from(tokens), [Int32Array.from(tokens)]];
@@ -89,7 +89,7 @@ test('vectors can be shorter, and not scaled', async () => {
   assert.ok(Math.abs(length(plain.vectors[0]) - 1) > 0.01);
 });
 
-test('calls at once give what they give alone', async () => {
+test('concurrent calls match single ones', async () => {
   const texts = Array.from({ length: 50 }, (_, index) => `text ${index} `.repeat(1 + (index % 7)));
   const together = await Promise.all(texts.map((text) => demo.embed(text)));
   const batch = await demo.embed(texts);
@@ -99,7 +99,7 @@ test('calls at once give what they give alone', async () => {
   }
 });
 
-test('what is too long is refused, or cut as asked', async () => {
+test('overlong inputs are rejected or truncated', async () => {
   const long = 'word '.repeat(3000);
   await assert.rejects(demo.embed(['short', long]), (error) => {
     assert.deepEqual([error.context.input, error.context.limit], ['1', '2048']);
@@ -110,7 +110,7 @@ test('what is too long is refused, or cut as asked', async () => {
   assert.equal(usage.truncatedTokens, demo.countTokens(long) - 2048);
 });
 
-test('arguments that are no texts are refused', async () => {
+test('inputs of a wrong type are rejected', async () => {
   const invalid = failure('INVALID_ARGUMENT');
   for (const texts of [5, null, undefined, {}, [null], ['x', 5], [['x']], new Set(['x'])]) {
     await assert.rejects(demo.embed(texts), invalid);
@@ -135,7 +135,7 @@ test('a signal ends an embedding', async () => {
   assert.equal((await demo.embed('x')).length, 1);
 });
 
-test('a closed model refuses', async () => {
+test('a closed model rejects calls', async () => {
   const model = await loadDemo();
   const pending = model.embed(Array.from({ length: 3000 }, () => 'word '.repeat(100)));
   const [outcome] = await Promise.allSettled([pending, model.close()]);

@@ -24,7 +24,7 @@ before(async () => {
 after(() => model.close());
 
 describe('an error', () => {
-  test('says what, about what, and what to do', async () => {
+  test('has a code, a context and a hint', async () => {
     await assert.rejects(Model.load('no/such/file.gguf'), (error) => {
       assert.ok(error instanceof MullamaError && error instanceof Error);
       assert.equal(error.name, 'MullamaError');
@@ -37,14 +37,14 @@ describe('an error', () => {
     });
   });
 
-  test('leads to the caller', async () => {
+  test('has a stack trace to the caller', async () => {
     async function myFunction() {
       await model.generate('x', { topP: 2 });
     }
     await assert.rejects(myFunction(), (error) => /myFunction/.test(error.stack));
   });
 
-  test('has names as JavaScript has them', async () => {
+  test('names options in camelCase', async () => {
     await assert.rejects(model.generate('x', { topP: 2 }), (error) => {
       assert.equal(error.context.option, 'topP');
       assert.match(error.message, /`topP`/);
@@ -79,8 +79,8 @@ describe('a model file', () => {
     return write(name, content);
   }
 
-  test('that is not there', () => refuse('missing.gguf', 'NOT_FOUND'));
-  test('that is a name nobody knows', () => refuse('no-such-model', 'NOT_FOUND'));
+  test('that does not exist', () => refuse('missing.gguf', 'NOT_FOUND'));
+  test('with an unknown name', () => refuse('no-such-model', 'NOT_FOUND'));
   test('that is a folder', () => refuse(folder, 'INVALID_MODEL'));
   test('that is empty', () => refuse(write('empty.gguf', ''), 'INVALID_MODEL'));
   test('that is text', () => refuse(write('text.gguf', 'Hello!\n'.repeat(50)), 'INVALID_MODEL'));
@@ -89,7 +89,7 @@ describe('a model file', () => {
   test('of another version', () =>
     refuse(patched('version.gguf', 4, [99, 0, 0, 0]), 'INVALID_MODEL'));
 
-  test('that is cut short anywhere', async () => {
+  test('that is truncated', async () => {
     const { length } = readFileSync(model.path);
     const file = path.join(folder, 'cut.gguf');
     copyFileSync(model.path, file);
@@ -113,7 +113,7 @@ describe('a model file', () => {
 
   const testkit = built('mullama-testkit');
   const skip = testkit ? false : 'mullama-testkit has not been built';
-  test('that is broken in any known way', { skip }, async (context) => {
+  test('that is broken in a known way', { skip }, async (context) => {
     const run = (...args) => execFileSync(testkit, args, { encoding: 'utf8', stdio: 'pipe' });
     const good = path.join(folder, 'tiny.gguf');
     run('write', 'tiny', good);
@@ -213,7 +213,7 @@ describe('arguments', () => {
     }
   });
 
-  test('options that there are not', async () => {
+  test('unknown options', async () => {
     await assert.rejects(model.generate('x', { maxToken: 3 }), invalid(/maxTokens/));
     await assert.rejects(model.chat([{ role: 'user', content: 'x' }], { tool: [] }), invalid());
     await assert.rejects(Model.load('demo', { contextsize: 3 }), invalid(/contextSize/));
@@ -222,7 +222,7 @@ describe('arguments', () => {
     await assert.rejects(model.generate('x', { onProgress() {} }), invalid(/onProgress/));
   });
 
-  test('options of other types', async () => {
+  test('options of wrong types', async () => {
     const cyclic = {};
     cyclic.self = cyclic;
     const bad = [
@@ -262,7 +262,7 @@ describe('arguments', () => {
     assert.throws(() => model.tokenize('x', { addSpecial: 1 }), invalid(/addSpecial/));
   });
 
-  test('arrays of any length are refused at once', async () => {
+  test('huge arrays are rejected immediately', async () => {
     const sparse = [];
     sparse.length = 2 ** 32 - 1;
     const proxy = new Proxy([], {
@@ -330,7 +330,7 @@ describe('arguments', () => {
     }
   });
 
-  test('values that stand deep say where', async () => {
+  test('nested invalid values report their place', async () => {
     const tools = [{ type: 'function', function: { name: 'f', parameters: { x: [0, NaN] } } }];
     const messages = [{ role: 'user', content: 'x' }];
     const place = /`tools`: \[0\]\.function\.parameters\.x\[1\]: NaN/;
@@ -341,7 +341,7 @@ describe('arguments', () => {
     );
   });
 
-  test('plain objects of other realms, without a prototype and of classes pass', async () => {
+  test('plain objects of other realms, without a prototype and of classes are accepted', async () => {
     const { runInNewContext } = await import('node:vm');
     class Mine {
       role = 'user';
@@ -353,7 +353,7 @@ describe('arguments', () => {
     await model.chat(runInNewContext('[{ role: "user", content: "x" }]'), options);
   });
 
-  test("what a caller's getter throws comes out as it is", async () => {
+  test("exceptions of a caller's getter are passed through", async () => {
     const mine = new RangeError('mine');
     const options = {
       stop: [

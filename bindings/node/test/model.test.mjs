@@ -42,7 +42,7 @@ describe('loading', () => {
     assert.ok(model.isClosed);
   });
 
-  test('a model shows what it is', async () => {
+  test('a model is inspected and serialized by its main properties', async () => {
     const model = await loadDemo();
     const shown = { name: 'Mullama Demo', description: 'llama 1.9M F16' };
     assert.equal(String(model), 'Model(Mullama Demo, llama 1.9M F16)');
@@ -75,7 +75,7 @@ describe('loading', () => {
     assert.equal(calls, 2);
   });
 
-  test('what onProgress throws is what loading throws', async () => {
+  test('loading throws exceptions of onProgress', async () => {
     const mine = new TypeError('mine');
     const onProgress = () => {
       throw mine;
@@ -102,7 +102,7 @@ describe('loading', () => {
     await Promise.all([demo, model, byUrl].map((loaded) => loaded.close()));
   });
 
-  test('a subclass loads its own kind', async () => {
+  test('subclasses load instances of themselves', async () => {
     class Mine extends Model {}
     const model = await Mine.load('demo', { vocabOnly: true });
     assert.ok(model instanceof Mine);
@@ -117,7 +117,7 @@ describe('a model', () => {
   });
   after(() => model.close());
 
-  test('tells what it is', () => {
+  test('has the properties of its file', () => {
     assert.equal(model.architecture, 'llama');
     assert.equal(model.name, 'Mullama Demo');
     assert.equal(model.nLayers, 8);
@@ -149,7 +149,7 @@ describe('a model', () => {
     assert.equal(model.isClosed, false);
   });
 
-  test('turns text to tokens and back', () => {
+  test('tokenizes and detokenizes', () => {
     const text = 'The capital of France is Paris. 🙂';
     const tokens = model.tokenize(text);
     assert.ok(tokens.every(Number.isInteger));
@@ -201,7 +201,7 @@ describe('a model', () => {
     assert.equal((await model.generate('x', { maxTokens: 1, signal: undefined })).tokens.length, 1);
   });
 
-  test('reproducible results are the same to the last bit', async () => {
+  test('reproducible results are bitwise equal', async () => {
     const options = { maxTokens: 12, temperature: 1.5, seed: 7, logprobs: 0, reproducible: true };
     const bits = ({ logprobs }) => logprobs.map((it) => it.logprob);
     const first = await model.generate('Once upon a time', options);
@@ -237,7 +237,7 @@ describe('a model', () => {
     assert.ok(['Paris', 'Rome'].includes(JSON.parse(text).capital));
   });
 
-  test('chats, and takes its answer back', async () => {
+  test('chats, and accepts its answer as history', async () => {
     const first = await model.chat(france, greedy);
     assert.match(first.text, /Paris/);
     assert.equal(first.message.role, 'assistant');
@@ -273,7 +273,7 @@ describe('a model', () => {
     assert.ok(!rest.includes('assistant'));
   });
 
-  test('answers many at once as it does alone', async () => {
+  test('gives the same answers to concurrent requests', async () => {
     const prompts = ['France', 'Japan', 'Italy', 'Spain', 'Peru', 'Kenya', 'Norway', 'Egypt'].map(
       (country) => [{ role: 'user', content: `What is the capital of ${country}?` }],
     );
@@ -301,7 +301,7 @@ describe('a model', () => {
 });
 
 describe('closing', () => {
-  test('refuses everything from the call on', async () => {
+  test('rejects all calls afterwards', async () => {
     const model = await loadDemo();
     const closing = model.close();
     assert.ok(model.isClosed);
@@ -315,7 +315,7 @@ describe('closing', () => {
     assert.equal(model.name, 'Mullama Demo');
   });
 
-  test('cancels what runs', async () => {
+  test('cancels running requests', async () => {
     const model = await loadDemo();
     const running = model.generate('Once upon a time', endless).then(
       (completion) => completion.finishReason,
@@ -330,7 +330,7 @@ describe('closing', () => {
     assert.equal(stream.completion.finishReason, 'cancelled');
   });
 
-  test('is what disposal does', async () => {
+  test('happens on disposal', async () => {
     const model = await loadDemo();
     await model[Symbol.asyncDispose]();
     assert.ok(model.isClosed);
@@ -356,7 +356,7 @@ describe('gpu', () => {
     assert.match(cpu.path, /ggml-cpu/);
   });
 
-  test('tells what is available', () => {
+  test('reports available backends', () => {
     const available = (backend) => gpu.devices().some((device) => device.backend === backend);
     for (const backend of ['cuda', 'metal', 'rocm', 'vulkan', 'opencl', 'sycl']) {
       assert.equal(gpu[`${backend}Available`](), available(backend), backend);
@@ -368,7 +368,7 @@ describe('gpu', () => {
   });
 });
 
-test('what was computed is kept', async () => {
+test('repeated prompts use the prefix cache', async () => {
   const model = await loadDemo();
   const prompt = 'The capital of France is';
   const first = await model.generate(prompt, { temperature: 0 });

@@ -42,7 +42,7 @@ test('the engine comes from the package of the platform', { skip }, () => {
   for (const file of engine) assert.ok(file.startsWith(folder), file);
 });
 
-test('a bundle without the addon says what to do', async () => {
+test('a bundle without the addon has a hint', async () => {
   const bundle = temporaryFolder();
   for (const file of ['index.mjs', 'unbundled.mjs', 'errors.js']) {
     copyFileSync(path.join(path.dirname(manifest), 'dist', file), path.join(bundle, file));

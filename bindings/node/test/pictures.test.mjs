@@ -47,7 +47,7 @@ describe('pictures', { skip: testkit ? false : 'mullama-testkit is not built' },
 
   const ask = (picture) => model.chat(question(picture), options);
 
-  test('whatever a picture is, it is the same', async () => {
+  test('images of all types give equal answers', async () => {
     const seen = await ask({ type: 'image_url', image_url: { url: address } });
     assert.equal(seen.usage.imageTokens, 16);
     assert.equal(model.capabilities.vision, true);
@@ -88,7 +88,7 @@ describe('pictures', { skip: testkit ? false : 'mullama-testkit is not built' },
     strict.close();
   });
 
-  test('states and embeddings are of texts', async () => {
+  test('states and embeddings reject images', async () => {
     const refused = failure('INVALID_ARGUMENT', /pictures are for messages/);
     await assert.rejects(async () => model.embed([file]), refused);
     await assert.rejects(async () => model.embed(file), refused);
@@ -97,7 +97,7 @@ describe('pictures', { skip: testkit ? false : 'mullama-testkit is not built' },
     await assert.rejects(async () => model.saveState(question(file)), unknown);
   });
 
-  test('streams and conversations have pictures', async () => {
+  test('streams and conversations accept images', async () => {
     const chunks = await collect(model.streamChat(question(file), options));
     assert.equal(chunks.at(-1).completion.usage.imageTokens, 16);
     const chat = model.startChat(options);
@@ -105,7 +105,7 @@ describe('pictures', { skip: testkit ? false : 'mullama-testkit is not built' },
     assert.equal((await chat.send('And now?')).usage.imageTokens, 16);
   });
 
-  test('what is no picture is refused', async () => {
+  test('invalid images are rejected', async () => {
     for (const [picture, message] of [
       ['https://127.0.0.1/cat.png', /nothing is fetched/],
       ['cat.png', /no file is opened/],

@@ -7,7 +7,7 @@ import { describe, test } from 'node:test';
 import { failure, loadDemo } from './helpers.mjs';
 
 describe('placement', () => {
-  test('names devices that are not there', async () => {
+  test('names unknown devices', async () => {
     const known = /there is no device CUDA9; the devices are .*CPU/;
     await assert.rejects(loadDemo({ devices: ['CUDA9'] }), failure('INVALID_ARGUMENT', known));
     const split = failure('INVALID_ARGUMENT', /tensor.?split/i);
@@ -16,7 +16,7 @@ describe('placement', () => {
     await assert.rejects(loadDemo({ tensorOverrides: { '(': 'CPU' } }), overrides);
   });
 
-  test('refuses what does not fit the machine', () => {
+  test('rejects models that do not fit', () => {
     const script = `
       const { Model } = require('mullama');
       try {

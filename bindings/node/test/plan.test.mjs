@@ -46,7 +46,7 @@ describe('plans', { skip: testkit ? false : 'mullama-testkit is not built' }, ()
   });
   after(() => server.close());
 
-  test('a model elsewhere is planned by its header', async () => {
+  test('remote models are planned from their header', async () => {
     files.set('/m.gguf', large);
     const there = await plan(`${address}/m.gguf`, device);
     assert.ok(sent.bytes < large.length / 4);
@@ -55,7 +55,7 @@ describe('plans', { skip: testkit ? false : 'mullama-testkit is not built' }, ()
     assert.ok(there.maxGpuContextSize >= there.contextSize);
   });
 
-  test('headers that cannot be had are refused', async () => {
+  test('unavailable and invalid headers are errors', async () => {
     const absurd = Buffer.from(large);
     absurd.writeBigUInt64LE(2n ** 62n, 8);
     for (const [name, data, code, words] of [
@@ -71,7 +71,7 @@ describe('plans', { skip: testkit ? false : 'mullama-testkit is not built' }, ()
     await assert.rejects(plan(`${address}/nothing.gguf`, device), failure('NOT_FOUND'));
   });
 
-  test('what cannot be planned is told', async () => {
+  test('invalid plans are errors', async () => {
     for (const devices of ['RTX 9999', '24', '-8GiB']) {
       await assert.rejects(plan('demo', { devices }), failure('INVALID_ARGUMENT'), devices);
     }

@@ -36,7 +36,7 @@ function message(thread) {
   });
 }
 
-test('more threads than processors are not used, which is said once', async () => {
+test('thread count is limited to processors, with one warning', async () => {
   const body = `
     for (const nThreads of [512, 511]) await (await load({ nThreads })).close();`;
   const { status, output } = await run(body);
@@ -60,7 +60,7 @@ describe('worker threads', () => {
     assert.deepEqual(await Promise.all(ended), [0, 0, 0]);
   });
 
-  test('end long runs of characters in a result', async () => {
+  test('tokenize long runs of characters', async () => {
     const body = `
       const options = { 'tokenizer.ggml.pre': 'gpt-4o' };
       const model = await load({ contextSize: 256, metadataOverrides: options });
@@ -91,7 +91,7 @@ describe('worker threads', () => {
     assert.equal(status, 0, output);
   });
 
-  test('can be terminated in the middle of everything', async () => {
+  test('can be terminated at any moment', async () => {
     const bodies = [
       `const model = await load();
        model.generate('Once', endless);
@@ -188,7 +188,7 @@ describe('a process', () => {
       process.exitCode = text.includes('Paris') ? 7 : 1;`);
   });
 
-  test('does not wait for a stream that nobody reads', async () => {
+  test('does not wait for an unread stream', async () => {
     await ends(`
       const model = await load();
       const stream = model.stream('Once', endless);
@@ -196,7 +196,7 @@ describe('a process', () => {
       process.exitCode = 7;`);
   });
 
-  test('collects a stream that nobody reads, and ends its generation', async () => {
+  test('collects an unread stream, and ends its generation', async () => {
     await ends(
       `
       const model = await load({ nParallel: 1 });

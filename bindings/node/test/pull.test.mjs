@@ -59,7 +59,7 @@ describe('pulling', { skip: program ? false : 'mullama-test-registry is not buil
     await model.close();
   });
 
-  test('what cannot be pulled is told', async () => {
+  test('invalid pulls are errors', async () => {
     await serve();
     await assert.rejects(Model.pull('a b'), failure('UNKNOWN_MODEL'));
     await assert.rejects(Model.pull('./x.gguf'), failure('INVALID_ARGUMENT'));

@@ -15,7 +15,7 @@ describe('requests', () => {
   before(async () => (model = await loadDemo()));
   after(() => model.close());
 
-  test('an answer says what ended it', async () => {
+  test('the stop reason is reported', async () => {
     const done = await model.chat(question, { temperature: 0 });
     const { kind, text, token } = done.stopReason;
     assert.deepEqual([kind, text, token], ['end_token', '<|im_end|>', done.tokens.at(-1)]);
@@ -48,7 +48,7 @@ describe('requests', () => {
     await assert.rejects(model.generate('x', { lark: 'start: (' }), failure('INVALID_GRAMMAR'));
   });
 
-  test('the middle is filled in', async (t) => {
+  test('infill uses the FIM tokens', async (t) => {
     const names = ['fim_pre', 'fim_suf', 'fim_mid'];
     const ids = names.map((name, at) => [`tokenizer.ggml.${name}_token_id`, 300 + at]);
     const metadataOverrides = Object.fromEntries(ids);
@@ -63,7 +63,7 @@ describe('requests', () => {
     await assert.rejects(model.infill('a', 'b'), failure('UNSUPPORTED'));
   });
 
-  test('requests are listed and cancelled, and a full queue refuses', async (t) => {
+  test('requests are listed and cancelled, and a full queue rejects them', async (t) => {
     const small = await Model.load('demo', { nParallel: 1, maxQueue: 1, nThreads: 1 });
     t.after(() => small.close());
     const named = { requestId: 'mine', client: 'me', ...endless };
@@ -82,7 +82,7 @@ describe('requests', () => {
     assert.equal(small.cancelRequest('mine'), false);
   });
 
-  test('a stream tells how far its prompt is', async (t) => {
+  test('streams report prompt progress', async (t) => {
     const sizes = { batchSize: 64, ubatchSize: 64, nThreads: 1 };
     const small = await Model.load('demo', sizes);
     t.after(() => small.close());

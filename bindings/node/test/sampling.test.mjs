@@ -25,7 +25,7 @@ describe('sampling', () => {
   });
   after(() => model.close());
 
-  test('samplers run in the order that is asked for', async () => {
+  test('samplers run in the given order', async () => {
     const text = 'One two one two one two';
     const penalised = { ...greedy, repeatPenalty: 1e6, repeatLastN: -1, topK: 1, ignoreEos: true };
     const said = async (options) => (await model.generate(text, options)).tokens;
@@ -42,7 +42,7 @@ describe('sampling', () => {
     assert.equal((await said({ ...adaptive, ignoreEos: true })).length, 4);
   });
 
-  test('banned phrases are never said', async () => {
+  test('banned phrases are never generated', async () => {
     const bannedPhrases = ['Paris', 'capital of'];
     const { text } = await model.chat(question, { ...greedy, bannedPhrases });
     assert.ok(!bannedPhrases.some((phrase) => text.includes(phrase)), text);
@@ -98,7 +98,7 @@ describe('sampling', () => {
     assert.ok((await failure(stream())).cause instanceof RangeError);
   });
 
-  test('processors that leave nothing to choose from are errors', async () => {
+  test('invalid logits of processors are errors', async () => {
     const refused = (logitsProcessors) => failure(model.generate('Once', { logitsProcessors }));
     for (const [value, problem] of [
       [NaN, /NaN/],

@@ -14,7 +14,7 @@ before(async () => {
 after(() => model.close());
 
 describe('a stream', () => {
-  test('gives what generate gives', async () => {
+  test('returns the same text as generate', async () => {
     const options = { temperature: 0, maxTokens: 40 };
     const whole = await model.generate('Once upon a time', options);
     const stream = model.stream('Once upon a time', options);
@@ -27,13 +27,13 @@ describe('a stream', () => {
     assert.deepEqual(await stream.next(), { value: undefined, done: true });
   });
 
-  test('comes piece by piece', async () => {
+  test('arrives in several chunks', async () => {
     const chunks = await collect(model.stream('Once upon a time', { ...endless, maxTokens: 500 }));
     // Pieces that are generated within two milliseconds are delivered together.
     assert.ok(chunks.length >= 3);
   });
 
-  test('has log probabilities where asked for', async () => {
+  test('has log probabilities on request', async () => {
     const options = { temperature: 0, maxTokens: 5, logprobs: 2 };
     const chunks = await collect(model.stream('Once upon a time', options));
     const logprobs = chunks.flatMap((chunk) => chunk.logprobs ?? []);
@@ -76,7 +76,7 @@ describe('a stream', () => {
     assert.equal(deltas.map((delta) => delta.arguments).join(''), call.function.arguments);
   });
 
-  test('takes overlapping calls of next in turn', async () => {
+  test('serves overlapping calls of next in order', async () => {
     const options = { temperature: 0, maxTokens: 20 };
     const expected = (await collect(model.stream('Once upon a time', options))).map(String);
     const stream = model.stream('Once upon a time', options);
@@ -94,7 +94,7 @@ describe('a stream', () => {
     assert.equal(text.join(''), stream.completion.text);
   });
 
-  test('runs beside others', async () => {
+  test('runs concurrently with others', async () => {
     const options = { temperature: 0, maxTokens: 30 };
     const prompts = [
       'Once upon a time',
@@ -112,7 +112,7 @@ describe('a stream', () => {
     assert.deepEqual(together, alone);
   });
 
-  test('that nobody reads takes nothing', async () => {
+  test('that is unread uses no resources', async () => {
     const other = await loadDemo({ nParallel: 1 });
     const streams = [1, 2, 3].map(() => other.stream('Once upon a time', endless));
     const chat = other.startChat(endless).stream('Hello!');
@@ -132,7 +132,7 @@ describe('a stream', () => {
     await assert.rejects(streams[2].next(), failure('CLOSED'));
   });
 
-  test('tells its error once, to whoever reads it', async () => {
+  test('reports its error once, to its reader', async () => {
     const stream = model.stream('x', { topP: 2 });
     await assert.rejects(stream.next(), failure('INVALID_ARGUMENT', /topP/));
     assert.deepEqual(await stream.next(), { value: undefined, done: true });
@@ -180,7 +180,7 @@ describe('leaving a stream', () => {
     assert.equal((await waiting).done, true);
   });
 
-  test('cancel keeps what there is', async () => {
+  test('cancel returns the text so far', async () => {
     const stream = model.stream('Once upon a time', endless);
     const read = [];
     for await (const chunk of stream) {
@@ -315,7 +315,7 @@ describe('a signal', () => {
     await assert.rejects(loading, isAbort);
   });
 
-  test('is let go of afterwards', async () => {
+  test('has no listeners left afterwards', async () => {
     const { signal } = new AbortController();
     let listeners = 0;
     for (const [name, change] of [
@@ -335,7 +335,7 @@ describe('a signal', () => {
     assert.equal(listeners, 0);
   });
 
-  test('that is none is refused', async () => {
+  test('that is not an AbortSignal is rejected', async () => {
     for (const signal of [1, 'x', {}, new AbortController()]) {
       await assert.rejects(model.generate('x', { signal }), failure('INVALID_ARGUMENT', /signal/));
     }

@@ -59,7 +59,7 @@ describe('answers as values', () => {
     assert.ok(City.safeParse(answer.parsed).success);
   });
 
-  test('what is no value says why', async () => {
+  test('invalid answers report the reason', async () => {
     const short = await model.chat(question, { responseFormat: City, maxTokens: 2, ...greedy });
     assert.throws(() => short.parsed, failure('INVALID_ARGUMENT', /max_tokens/));
     const picky = standard(() => ({ issues: [{ message: 'odd' }] }), { jsonSchema: flag });

@@ -11,7 +11,7 @@ import { repository } from './helpers.mjs';
 
 const folder = path.join(repository, 'bindings/node');
 
-test('what is generated is what Rust declares', () => {
+test('generated declarations match Rust', () => {
   const { status, stderr } = spawnSync(process.execPath, ['generate-types.mjs', '--check'], {
     cwd: folder,
     encoding: 'utf8',
@@ -19,7 +19,7 @@ test('what is generated is what Rust declares', () => {
   assert.equal(status, 0, stderr);
 });
 
-test('no file of lib needs itself, be it for types', () => {
+test('files of lib have no import cycles, not even for types', () => {
   const lib = path.join(folder, 'lib');
   const files = readdirSync(lib, { recursive: true }).filter((file) => /\.m?ts$/.test(file));
   const needed = new Map();

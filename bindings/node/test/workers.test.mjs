@@ -49,7 +49,7 @@ async function startWorker(t) {
 }
 
 describe('a worker', () => {
-  test('holds a model', { skip }, async (t) => {
+  test('runs a model', { skip }, async (t) => {
     const { address } = await startWorker(t);
     const model = await loadDemo({ rpcServers: [address], nGpuLayers: -1, contextSize: 512 });
     assert.equal(model.gpuLayers, model.nLayers + 1);
@@ -65,7 +65,7 @@ describe('a worker', () => {
     await model.close();
   });
 
-  test('that is not there is an error', async () => {
+  test('that is unreachable is an error', async () => {
     await assert.rejects(loadDemo({ rpcServers: ['127.0.0.1:9'] }), (error) => {
       failure('BACKEND', /127\.0\.0\.1:9 cannot be used/)(error);
       return /rpc-server/.test(error.hint);
@@ -127,7 +127,7 @@ const scripts = {
 
 const cannotHalt = process.platform === 'win32' && 'processes cannot be halted there';
 
-describe('nobody waits for a silent worker', { skip: skip || cannotHalt }, () => {
+describe('silent workers time out', { skip: skip || cannotHalt }, () => {
   for (const [name, [silence, script]] of Object.entries(scripts)) {
     test(name, async (t) => {
       const worker = await startWorker(t);
@@ -199,7 +199,7 @@ async function pretend(t, given) {
   return `127.0.0.1:${server.address().port}`;
 }
 
-describe('a worker that lies is an error', () => {
+describe('invalid worker answers are errors', () => {
   const lies = [
     [{ [deviceCount]: Buffer.from([0, 0, 0, 0x80]) }, /2147483648 devices/],
     [{ [alignment]: numbers(0n) }, /0 for the alignment/],

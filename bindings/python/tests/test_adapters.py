@@ -45,7 +45,7 @@ def test_adapters_of_a_model(adapters):
         assert model.generate(PROMPT, **GREEDY).tokens == first
 
 
-def test_what_is_no_adapter(demo, tmp_path):
+def test_invalid_adapters_are_rejected(demo, tmp_path):
     (tmp_path / "text.gguf").write_text("this is no adapter")
     with pytest.raises(mullama.NotFoundError, match="there is no file"):
         demo.generate("Hi", lora=tmp_path / "missing.gguf")
@@ -60,7 +60,7 @@ def test_what_is_no_adapter(demo, tmp_path):
             demo.generate("Hi", lora=wrong)
 
 
-def test_a_state_goes_to_another_model_of_the_same_file(demo, tmp_path):
+def test_states_are_restored_in_another_model_of_the_same_file(demo, tmp_path):
     prompt = demo.apply_chat_template([USER])
     state = demo.save_state(prompt)
     assert isinstance(state, bytes)
@@ -74,7 +74,7 @@ def test_a_state_goes_to_another_model_of_the_same_file(demo, tmp_path):
             assert answer.usage.cached_tokens == answer.usage.prompt_tokens - 1
 
 
-def test_states_that_are_refused(demo, testkit, tmp_path):
+def test_invalid_states_are_rejected(demo, testkit, tmp_path):
     state = demo.save_state("Hello, you")
     other = Model(testkit("path", "tiny").strip(), n_threads=1)
     with other, pytest.raises(mullama.InvalidArgumentError, match="another model"):
@@ -91,7 +91,7 @@ def test_states_that_are_refused(demo, testkit, tmp_path):
         demo.load_state(3)
 
 
-def test_guesses_change_nothing(demo):
+def test_lookup_guesses_do_not_change_answers(demo):
     options = {"temperature": 0, "max_tokens": 40}
     plain = demo.chat([USER], **options)
     before = demo.stats()
@@ -102,7 +102,7 @@ def test_guesses_change_nothing(demo):
     assert after.accepted_tokens <= after.drafted_tokens
 
 
-def test_a_draft_model_changes_nothing(demo, testkit):
+def test_draft_models_do_not_change_answers(demo, testkit):
     draft = ROOT / "models/demo/draft.gguf"
     with Model("demo", n_threads=1, draft_model=draft) as model:
         assert model.placement.devices[-1].draft > 1_000_000
@@ -133,7 +133,7 @@ def test_a_draft_model_is_planned():
     assert plan.options["draft_model"] == str(draft)
 
 
-def test_close_can_wait_for_what_runs():
+def test_close_can_wait_for_running_requests():
     model = Model("demo", n_threads=1)
     stream = model.stream("Hello", temperature=0, ignore_eos=True, max_tokens=100)
     model.close(finish=True)
@@ -143,7 +143,7 @@ def test_close_can_wait_for_what_runs():
         model.generate("Hello")
 
 
-def test_the_same_with_asyncio(adapters, tmp_path):
+def test_adapters_and_states_with_asyncio(adapters, tmp_path):
     async def main():
         async with await AsyncModel.load("demo", n_threads=1) as model:
             plain = (await model.generate(PROMPT, **GREEDY)).tokens

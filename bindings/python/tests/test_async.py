@@ -23,7 +23,7 @@ def run(main):
     return asyncio.run(main())
 
 
-def test_everything_that_a_model_does(demo):
+def test_async_model_has_all_methods(demo):
     async def main():
         options = {"max_tokens": 8, "temperature": 0}
         async with await AsyncModel.load("demo", n_threads=1) as model:
@@ -65,7 +65,7 @@ def test_everything_that_a_model_does(demo):
     run(main)
 
 
-def test_loading_does_not_hold_up_the_loop():
+def test_loading_does_not_block_the_event_loop():
     async def main():
         heard = []
         ticks = 0
@@ -95,7 +95,7 @@ def test_blocking_load():
     run(main)
 
 
-def test_coroutines_are_coroutines(demo):
+def test_async_methods_are_coroutines(demo):
     """They start when a task, `gather` or `asyncio.run` awaits them."""
     model = AsyncModel("demo", n_threads=1)
     options = {"max_tokens": 8, "temperature": 0}
@@ -182,7 +182,7 @@ async def at_rest(model):
     raise AssertionError(model.requests())
 
 
-def test_cancelling_a_task_ends_its_stream_though_the_exception_is_kept():
+def test_cancelling_a_task_ends_its_stream_despite_a_stored_exception():
     async def main():
         model = AsyncModel("demo", context_size=60000, n_threads=1)
         chat = model.start_chat(ignore_eos=True)
@@ -242,7 +242,7 @@ def test_cancelling_a_task_ends_its_stream_though_the_exception_is_kept():
     run(main)
 
 
-def test_a_timeout_ends_the_stream_that_is_read_though_both_are_kept():
+def test_a_timeout_ends_its_stream_despite_stored_references():
     async def main():
         model = AsyncModel("demo", context_size=60000, n_threads=1)
         chat = model.start_chat(ignore_eos=True)
@@ -270,7 +270,7 @@ def test_a_timeout_ends_the_stream_that_is_read_though_both_are_kept():
     run(main)
 
 
-def test_a_stream_belongs_to_the_task_that_reads_it_last():
+def test_cancelling_affects_streams_by_their_last_reader():
     async def main():
         model = AsyncModel("demo", context_size=60000, n_threads=1)
         stream = model.stream("One,", ignore_eos=True, max_tokens=2000)
@@ -293,7 +293,7 @@ def test_a_stream_belongs_to_the_task_that_reads_it_last():
     run(main)
 
 
-def test_a_read_does_not_refer_to_streams_and_tasks_that_are_over():
+def test_reads_do_not_reference_finished_streams_and_tasks():
     async def main():
         model = AsyncModel("demo", n_threads=1)
         for _ in range(3):
@@ -312,7 +312,7 @@ def test_a_read_does_not_refer_to_streams_and_tasks_that_are_over():
     assert len(_async._streams) == 0
 
 
-def test_streams_close_as_generators_do():
+def test_streams_close_like_generators():
     async def main():
         model = AsyncModel("demo", n_parallel=1, context_size=60000, n_threads=1)
         chat = model.start_chat(ignore_eos=True)
@@ -365,7 +365,7 @@ def test_cancelling_closing_and_dropping_a_stream():
     run(main)
 
 
-def test_a_read_that_is_cancelled_loses_nothing(demo):
+def test_cancelled_reads_lose_no_text(demo):
     """The generation ends, and what has been generated can still be read."""
 
     async def main():
@@ -466,7 +466,7 @@ def test_errors(tmp_path):
     run(main)
 
 
-def test_giving_up_loading():
+def test_cancelling_loading():
     async def main():
         heard = 0
 
@@ -488,7 +488,7 @@ def test_giving_up_loading():
     run(main)
 
 
-def test_two_loops_one_model():
+def test_one_model_in_several_event_loops():
     model = AsyncModel("demo", n_threads=1)
     for _ in range(3):
         assert asyncio.run(model.generate("x", max_tokens=1)).tokens
@@ -496,7 +496,7 @@ def test_two_loops_one_model():
 
 
 @pytest.mark.parametrize("pre", ["gpt-4o", "deepseek-v3"])
-def test_long_runs_end_in_a_result(pre):
+def test_long_runs_are_tokenized(pre):
     async def main():
         options = {"metadata_overrides": {"tokenizer.ggml.pre": pre}, "context_size": 256}
         async with await AsyncModel.load("demo", n_threads=1, **options) as model:

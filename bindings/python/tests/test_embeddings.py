@@ -28,7 +28,7 @@ def fixture(testkit):
         model.close()
 
 
-def test_numpy_looks_at_them_without_a_copy(demo):
+def test_numpy_shares_memory_with_embeddings(demo):
     embeddings = demo.embed(TEXTS)
     array = np.asarray(embeddings)
     assert array.dtype == np.float32
@@ -56,7 +56,7 @@ def test_views_outlive_the_object_and_the_model():
     assert row.tolist() == expected[1]
 
 
-def test_the_buffer_says_what_it_is(demo):
+def test_buffer_format_and_shape(demo):
     embeddings = demo.embed(TEXTS)
     view = memoryview(embeddings)
     assert (view.format, view.itemsize, view.ndim) == ("f", 4, 2)
@@ -73,7 +73,7 @@ def test_the_buffer_says_what_it_is(demo):
     assert np.array_equal(np.frombuffer(embeddings, np.float32).reshape(4, 128), embeddings)
 
 
-def test_they_are_a_sequence(demo):
+def test_embeddings_are_a_sequence(demo):
     embeddings = demo.embed(TEXTS)
     assert isinstance(embeddings, Embeddings)
     assert len(embeddings) == 4
@@ -109,7 +109,7 @@ def test_one_text_a_list_of_one_and_its_tokens_are_the_same(demo):
         assert demo.embed(other).tolist() == one
 
 
-def test_nothing_gives_nothing(demo):
+def test_empty_input_returns_empty_embeddings(demo):
     nothing = demo.embed([])
     assert (len(nothing), nothing.shape, nothing.tolist()) == (0, (0, 128), [])
     assert np.asarray(nothing).shape == (0, 128)
@@ -123,12 +123,12 @@ def test_vectors_can_be_shorter_and_not_scaled(demo):
 
 
 @pytest.mark.parametrize("wrong", [5, None, b"x", {"x"}, {"x": 1}, [None], ["x", 5], [["x"]]])
-def test_what_is_no_text_is_refused(demo, wrong):
+def test_inputs_of_a_wrong_type_are_rejected(demo, wrong):
     with pytest.raises((TypeError, ValueError)):
         demo.embed(wrong)
 
 
-def test_what_is_too_long_is_refused_or_cut_as_asked(demo):
+def test_overlong_inputs_are_rejected_or_truncated(demo):
     long = "word " * 3000
     with pytest.raises(mullama.ContextOverflowError, match=r"input 1 has \d+ tokens") as raised:
         demo.embed(["short", long])
@@ -139,7 +139,7 @@ def test_what_is_too_long_is_refused_or_cut_as_asked(demo):
         assert cut.usage.truncated_tokens == demo.count_tokens(long) - 2048
 
 
-def test_threads_are_packed_together(demo):
+def test_threads_share_batches(demo):
     expected = np.asarray(demo.embed(TEXTS * 10))
     results = [None] * 40
 
@@ -181,7 +181,7 @@ def test_asyncio(testkit):
     asyncio.run(main())
 
 
-def test_memory_that_is_not_there_is_an_error(python):
+def test_insufficient_memory_is_an_error(python):
     """Rejected before the engine is called, which would end the process on some devices."""
     done = python(
         """
@@ -214,7 +214,7 @@ def test_encoders_embed_and_do_not_generate(fixture):
         encoder.generate("x")
 
 
-def test_inputs_may_be_iterable_only_once(fixture):
+def test_inputs_may_be_iterators(fixture):
     encoder = fixture("encoder")
     tokens = encoder.tokenize("a text")
     for given in (iter(tokens), iter([tokens]), (iter(tokens) for _ in range(1)), iter(["a text"])):

@@ -64,7 +64,7 @@ def refused(path, error=InvalidModelError, **options):
 
 
 @pytest.mark.parametrize("name", sorted(BUILT_IN))
-def test_errors_are_built_in_errors_too(name):
+def test_errors_derive_from_built_in_errors(name):
     kind = getattr(errors, name)
     error = kind("it failed\nhint: mend it", hint="mend it", context={"path": "x"})
     assert isinstance(error, MullamaError)
@@ -81,7 +81,7 @@ def test_errors_are_built_in_errors_too(name):
     assert not hasattr(builtins, name)
 
 
-def test_no_error_without_its_test():
+def test_every_error_class_is_tested():
     assert {*errors.__all__} - {"MullamaError"} == {*BUILT_IN}
 
 
@@ -118,7 +118,7 @@ def test_truncated_at_many_offsets(tmp_path, good):
         refused(path)
 
 
-def test_broken_in_every_known_way(tmp_path, testkit):
+def test_broken_models_are_rejected_or_work(tmp_path, testkit):
     tiny = tmp_path / "tiny.gguf"
     testkit("write", "tiny", tiny)
     files = json.loads(testkit("broken", tiny, tmp_path / "broken"))
@@ -421,6 +421,6 @@ def test_a_file_that_cannot_be_read(tmp_path, demo):
         pytest.skip("root reads everything")
 
 
-def test_kinds_that_are_not_known_yet_are_errors_of_mullama():
+def test_unknown_error_kinds_are_mullama_errors():
     error = MullamaError("new", kind="Novel")
     assert pickle.loads(pickle.dumps(error)).kind == "Novel"

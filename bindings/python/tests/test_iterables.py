@@ -59,18 +59,18 @@ def doubled(item):
         (lambda m: m.set_lora([["x", 1]] * MANY), "option `lora`: has more than"),
     ],
 )
-def test_no_argument_is_read_without_end(demo, call, message):
+def test_endless_iterables_are_rejected(demo, call, message):
     with pytest.raises(InvalidArgumentError, match=message):
         call(demo)
 
 
 @pytest.mark.parametrize("option", ["stop", "lora", "images", "response_format", "json_schema"])
-def test_options_are_no_iterators(demo, option):
+def test_options_reject_endless_iterators(demo, option):
     with pytest.raises(MullamaError, match=f"`{option}`"):
         demo.chat([USER], **{option: itertools.repeat("x")})
 
 
-def test_coroutines_do_not_read_without_end(demo):
+def test_async_methods_reject_endless_iterables(demo):
     model = AsyncModel(demo.path, n_threads=1)
     for call in (
         lambda: model.embed(itertools.repeat("x")),
@@ -89,7 +89,7 @@ def test_messages_may_be_any_iterable(demo):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there are no such timers")
-def test_an_exception_of_a_signal_handler_ends_the_reading(demo):
+def test_signal_handler_exceptions_stop_reading(demo):
     def ring(*_):
         raise InterruptedError
 

@@ -28,7 +28,7 @@ WEATHER = {
 }
 
 
-def test_what_a_model_is(demo):
+def test_model_properties(demo):
     assert demo.architecture == "llama"
     assert demo.name == demo.metadata["general.name"]
     assert demo.context_size > 0
@@ -49,7 +49,7 @@ def test_what_a_model_is(demo):
     assert demo.description in repr(demo)
 
 
-def test_placement_adds_up(demo):
+def test_placement_includes_all_weights(demo):
     devices = demo.placement.devices
     assert devices[-1].name == "CPU"
     assert sum(share.weights for share in devices) >= demo.size
@@ -85,7 +85,7 @@ def test_a_prompt_is_text_or_tokens(demo):
         assert demo.generate(prompt, **options).tokens == expected
 
 
-def test_options_are_pythons(demo):
+def test_options_accept_python_numbers(demo):
     """Integers as keys and floats, None for the default, objects like NumPy's."""
 
     class Scalar:
@@ -123,7 +123,7 @@ def test_a_seed_gives_the_same_text(demo):
     assert again.usage.cached_tokens == again.usage.prompt_tokens - 1
 
 
-def test_reproducible_results_are_the_same_to_the_last_bit(demo):
+def test_reproducible_results_are_bitwise_equal(demo):
     options = {
         "max_tokens": 12,
         "temperature": 1.5,
@@ -214,7 +214,7 @@ def test_chat(demo):
     assert repr(answer).startswith("ChatCompletion(message=Message({")
 
 
-def test_a_chat_goes_on(demo):
+def test_chat_history_is_rendered(demo):
     messages = [USER]
     answer = demo.chat(messages, temperature=0)
     messages += [answer.message, {"role": "user", "content": "And of Italy?"}]
@@ -260,7 +260,7 @@ def test_tools(demo):
     assert {delta.index for delta in deltas} == {0}
 
 
-def test_messages_are_like_dicts(demo):
+def test_messages_behave_like_dicts(demo):
     message = demo.chat([USER], temperature=0).message
     plain = {"role": "assistant", "content": message.content}
     assert dict(message) == plain == message.to_dict()
@@ -321,7 +321,7 @@ def test_a_path_may_begin_at_the_home_folder(demo, tmp_path, monkeypatch):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="file names are text there")
-def test_a_path_that_is_no_text_is_refused(demo, tmp_path):
+def test_paths_that_are_not_utf8_are_rejected(demo, tmp_path):
     link = os.fsencode(tmp_path) + b"/caf\xe9 \xff.gguf"
     os.symlink(demo.path, link)
     for source in (link, os.fsdecode(link), Path(os.fsdecode(link))):
@@ -476,7 +476,7 @@ def test_importing_is_cheap(python):
     assert done.stdout.strip() == "set()", done.stderr
 
 
-def test_what_was_computed_is_kept():
+def test_repeated_prompts_use_the_prefix_cache():
     with Model("demo", n_threads=1) as model:
         first = model.generate("The capital of France is", temperature=0)
         again = model.generate("The capital of France is", temperature=0)

@@ -11,7 +11,7 @@ from conftest import USER
 from mullama import AsyncModel, Model, _progress
 
 
-def test_a_completion_is_its_text_with_facts(demo):
+def test_completions_show_text_and_statistics(demo):
     shown = demo.chat([USER], temperature=0)._repr_html_()
     assert ">The capital of France is Paris.<" in shown
     assert re.search(r"stop · \d+ tokens · [\d.]+ tokens/s", shown)
@@ -181,14 +181,14 @@ def test_a_pull_shows_a_line_of_text_without_tqdm(no_tqdm, capsys):
     assert lines[-1].rstrip() == "done [##############################] 100%"
 
 
-def test_a_bar_appears_late_where_nobody_asked(no_tqdm, capsys):
+def test_default_progress_bar_appears_late(no_tqdm, capsys):
     show = _progress.pull_bar(True)
     for step in STEPS:
         show(step)
     assert capsys.readouterr().err == ""
 
 
-def test_the_bar_of_what_is_interrupted_ends_its_line(no_tqdm, capsys):
+def test_interrupted_progress_bars_end_their_line(no_tqdm, capsys):
     with pytest.raises(mullama.MullamaError):
         Model("no-such-model", progress=True)
     show = _progress.loading_bar(False)
@@ -197,6 +197,6 @@ def test_the_bar_of_what_is_interrupted_ends_its_line(no_tqdm, capsys):
     assert capsys.readouterr().err.endswith(" 50%\n")
 
 
-def test_what_is_no_progress_is_refused():
+def test_invalid_progress_is_rejected():
     with pytest.raises(TypeError, match="progress is a function, True or False, not int"):
         Model("demo", progress=1)

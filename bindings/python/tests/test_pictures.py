@@ -72,7 +72,7 @@ class Pillow:
         raise AssertionError("the mode may be another one")
 
 
-def test_whatever_a_picture_is_it_is_the_same(model, seen, tmp_path):
+def test_images_of_all_types_give_equal_answers(model, seen, tmp_path):
     path = tmp_path / "cat.png"
     path.write_bytes(FILE)
     held = [URL, FILE, bytearray(FILE), memoryview(FILE), path, PIXELS, Pillow(PIXELS)]
@@ -121,7 +121,7 @@ def test_limits_and_placement(model, paths):
     assert plan.host.projector == model.placement.devices[-1].projector > 0
 
 
-def test_states_and_embeddings_are_of_texts(model):
+def test_states_and_embeddings_reject_images(model):
     with pytest.raises(TypeError):
         model.embed([FILE])
     with pytest.raises(TypeError):
@@ -144,7 +144,7 @@ def test_conversations_have_pictures(model):
     assert model.chat([message], **ASK).usage.image_tokens == 16
 
 
-def test_what_is_no_picture(model, tmp_path):
+def test_invalid_images_are_rejected(model, tmp_path):
     for picture, said in [
         ("https://127.0.0.1/cat.png", "nothing is fetched"),
         ("cat.png", "no file is opened"),

@@ -6,7 +6,7 @@ import pytest
 from mullama import InvalidArgumentError, Model
 
 
-def test_devices_that_are_not_there():
+def test_unknown_devices_are_rejected():
     with pytest.raises(InvalidArgumentError, match=r"no device CUDA9; the devices are .*CPU"):
         Model("demo", devices=["CUDA9"])
     with pytest.raises(InvalidArgumentError, match="tensor_split"):
@@ -15,7 +15,7 @@ def test_devices_that_are_not_there():
         Model("demo", tensor_overrides={"(": "CPU"})
 
 
-def test_what_does_not_fit_the_machine_is_refused(python):
+def test_models_that_do_not_fit_are_rejected(python):
     script = """
 from mullama import DoesNotFitError, Model
 try:

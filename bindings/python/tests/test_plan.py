@@ -64,7 +64,7 @@ def large(testkit):
     return Path(testkit("path", "large").strip()).read_bytes()
 
 
-def test_a_model_elsewhere_is_planned_by_its_header(serve, large, tmp_path):
+def test_remote_models_are_planned_from_their_header(serve, large, tmp_path):
     serve.files["/m.gguf"] = large
     there = plan(f"{serve.address}/m.gguf", **DEVICE)
     assert serve.sent < len(large) / 4
@@ -90,7 +90,7 @@ def test_a_model_elsewhere_is_planned_by_its_header(serve, large, tmp_path):
         ),
     ],
 )
-def test_headers_that_cannot_be_had_are_refused(serve, large, name, spoil, kind, words):
+def test_unavailable_or_invalid_remote_headers_are_errors(serve, large, name, spoil, kind, words):
     serve.files[f"/{name}.gguf"] = spoil(large)
     with pytest.raises(kind, match=words):
         plan(f"{serve.address}/{name}.gguf", **DEVICE)
@@ -98,7 +98,7 @@ def test_headers_that_cannot_be_had_are_refused(serve, large, name, spoil, kind,
         plan(f"{serve.address}/nothing.gguf", **DEVICE)
 
 
-def test_what_cannot_be_planned_is_told(serve):
+def test_invalid_plans_are_errors(serve):
     for devices in ["RTX 9999", "24", "-8GiB"]:
         with pytest.raises(errors.InvalidArgumentError):
             plan("demo", devices=devices)
@@ -119,7 +119,7 @@ def test_what_cannot_be_planned_is_told(serve):
         ({"n_cpu_moe": 1 << 31}, errors.InvalidArgumentError),
     ],
 )
-def test_what_loading_refuses_is_not_planned(options, kind, tmp_path):
+def test_plan_and_load_reject_the_same_options(options, kind, tmp_path):
     text = tmp_path / "text.gguf"
     text.write_text("not a model")
     options = json.loads(json.dumps(options).replace("{text}", str(text)))

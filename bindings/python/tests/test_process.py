@@ -19,7 +19,7 @@ def ends_well(python, script, **options):
     return done.stdout.split()
 
 
-def test_a_model_left_open(python):
+def test_exit_with_an_open_model(python):
     script = """
 model = Model("demo", n_threads=1)
 stream = model.stream("One,", ignore_eos=True)
@@ -29,7 +29,7 @@ print("done")
     assert ends_well(python, script) == ["done"]
 
 
-def test_a_generation_on_a_daemon_thread(python):
+def test_exit_during_a_generation_on_a_daemon_thread(python):
     script = """
 model = Model("demo", context_size=60000, n_threads=1)
 work = lambda: model.generate("One,", ignore_eos=True)
@@ -42,7 +42,7 @@ print("done")
     assert ends_well(python, script) == ["done"]
 
 
-def test_daemon_threads_end_in_silence(python):
+def test_daemon_threads_end_without_output(python):
     script = """
 model = Model("demo", context_size=60000, n_threads=1)
 def generate():
@@ -88,12 +88,12 @@ interpreters.run_string(sub, CODE)
 
 
 @pytest.mark.parametrize("code", ["import mullama", "from mullama import *; m = Model('demo')"])
-def test_a_sub_interpreter_that_is_left(python, code):
+def test_exit_with_a_sub_interpreter(python, code):
     script = SUB_INTERPRETER.replace("CODE", repr(code)) + "print('done')"
     assert ends_well(python, script) == ["done"]
 
 
-def test_the_end_of_a_sub_interpreter_is_not_that_of_python(python):
+def test_sub_interpreter_exit_does_not_close_models(python):
     script = """
 model = Model("demo", n_threads=1)
 stream = model.stream("One,", ignore_eos=True)
@@ -106,7 +106,7 @@ print(asyncio.run(AsyncModel("demo").generate("One,", max_tokens=1)).finish_reas
 
 
 @pytest.mark.parametrize("attempt", range(3))
-def test_an_event_loop_that_is_left(python, attempt):
+def test_exit_with_an_abandoned_event_loop(python, attempt):
     script = """
 async def main():
     global model, stream, tasks
@@ -130,7 +130,7 @@ if ATTEMPT == 2:
     assert ends_well(python, script)[:1] == ["done"]
 
 
-def test_a_last_result_does_not_meet_the_end(python):
+def test_results_do_not_arrive_during_shutdown(python):
     """Threads that notify the event loop of a result must have left Python when it shuts down."""
     script = """
 async def main():
@@ -156,7 +156,7 @@ print("not reached")
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_a_fork_has_no_engine_and_says_so(python):
+def test_forked_processes_report_a_closed_model(python):
     """The engine's threads are not copied: waiting for them would never end."""
     script = """
 import warnings
@@ -214,7 +214,7 @@ print(after[0] - before[0] < 50 << 20, after[1] <= before[1])
     assert ends_well(python, script) == ["True", "True"]
 
 
-def test_giving_up_is_no_error(python):
+def test_abandoned_streams_log_no_errors(python):
     """Nothing is logged if a program just stops reading."""
     script = """
 with Model("demo", n_threads=1) as model:
@@ -248,7 +248,7 @@ for n in (1, 8, 8):
     assert "may use 1 processor: using 1 thread" in warning
 
 
-def test_a_log_level_that_is_none_is_named(python):
+def test_invalid_log_levels_are_named(python):
     done = python("import mullama", env={**os.environ, "MULLAMA_LOG": "lots"})
     assert done.returncode == 0, done.stderr
     (warning,) = done.stderr.splitlines()

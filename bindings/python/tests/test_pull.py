@@ -94,7 +94,7 @@ def test_a_pull_is_awaited(serve):
 
 
 @pytest.mark.parametrize("way", ["false", "raise"])
-def test_progress_ends_a_pull(serve, way):
+def test_progress_can_cancel_a_pull(serve, way):
     serve("--slow", str(1 << 20))
 
     def progress(now):
@@ -148,7 +148,7 @@ def test_control_c_ends_a_pull(serve):
         Model.pull("big", progress=progress)
 
 
-def test_what_cannot_be_pulled_is_told(serve):
+def test_invalid_pulls_are_errors(serve):
     serve()
     with pytest.raises(UnknownModelError):
         Model.pull("a b")
@@ -164,7 +164,7 @@ def test_what_cannot_be_pulled_is_told(serve):
         Model.pull("tiny", inscure=True)
 
 
-def test_a_token_opens_a_registry(serve, monkeypatch):
+def test_token_authenticates_at_the_registry(serve, monkeypatch):
     serve("--token", "secret")
     # The registry issues its token to every client; here the caller provides it.
     assert Model.pull("tiny", token="secret").name == "tiny:latest"

@@ -15,7 +15,7 @@ QUESTION = [{"role": "user", "content": "What is the capital of France?"}]
 ENDLESS = {"temperature": 0, "ignore_eos": True}
 
 
-def test_an_answer_says_what_ended_it(demo):
+def test_stop_reason_is_reported(demo):
     done = demo.chat(QUESTION, temperature=0).stop_reason
     assert (done.kind, done.text) == ("end_token", "<|im_end|>")
     assert done.token == demo.chat(QUESTION, temperature=0).tokens[-1]
@@ -31,7 +31,7 @@ def test_an_answer_says_what_ended_it(demo):
     assert stopped.to_dict()["stop_reason"] == {"kind": "stop_text", "text": " is", "token": None}
 
 
-def test_no_tokens_compute_the_prompt(demo):
+def test_max_tokens_zero_computes_only_the_prompt(demo):
     prompt = "The capital of France is what many people know. " * 6
     none = demo.generate(prompt, max_tokens=0, temperature=0)
     assert (none.text, none.tokens, none.finish_reason) == ("", [], "length")
@@ -63,7 +63,7 @@ def test_texts_follow_regular_expressions_and_lark_grammars(demo):
         demo.generate("x", regex="a", grammar='root ::= "a"')
 
 
-def test_the_middle_is_filled_in():
+def test_infill_uses_the_fim_tokens():
     names = ("fim_pre", "fim_suf", "fim_mid")
     ids = {f"tokenizer.ggml.{name}_token_id": 300 + at for at, name in enumerate(names)}
     with Model("demo", metadata_overrides=ids, n_threads=1) as model:
@@ -76,12 +76,12 @@ def test_the_middle_is_filled_in():
         assert list(stream)[-1].completion.tokens == expected
 
 
-def test_the_middle_needs_a_model_for_it(demo):
+def test_infill_needs_fim_tokens(demo):
     with pytest.raises(mullama.UnsupportedError, match="middle"):
         demo.infill("a", "b")
 
 
-def test_a_full_queue_refuses():
+def test_full_queues_reject_requests():
     with Model("demo", n_parallel=1, max_queue=0, n_threads=1) as model:
         stream = model.stream("The capital of", **ENDLESS)
         next(stream)
@@ -114,7 +114,7 @@ def test_requests_are_listed_and_cancelled():
         assert not model.cancel_request("mine")
 
 
-def test_a_stream_tells_how_far_its_prompt_is():
+def test_streams_report_prompt_progress():
     prompt = "The capital of France is what many people know. " * 20
     with Model("demo", batch_size=64, ubatch_size=64, n_threads=1) as model:
         chunks = list(model.stream(prompt, prompt_progress=True, max_tokens=2))

@@ -132,7 +132,7 @@ def test_histories_are_saved_and_resumed(demo, tmp_path):
     assert messages[1].content == messages[1]["content"] == "The capital of France is Paris."
 
 
-def test_streams_and_models_say_what_they_are(demo):
+def test_streams_and_models_have_a_repr(demo):
     assert repr(demo).startswith("Model(name='Mullama Demo'")
     stream = demo.stream("One,", max_tokens=1)
     assert repr(stream) == "Stream(completion=None)"

@@ -103,7 +103,7 @@ def test_an_exception_ends_that_request_alone(demo):
     assert len(beside.completion.tokens) == 30
 
 
-def test_processors_that_leave_nothing_to_choose_from(demo):
+def test_invalid_logits_of_processors_are_errors(demo):
     def fill(value):
         def process(tokens, logits):
             for index in range(len(logits)):

@@ -244,7 +244,7 @@ def assert_answers_follow(model, schema, max_tokens, read=json.loads):
         ({"anyOf": [an_object(a={"$ref": "#"}), an_object(b={"$ref": "#"})]}, "no text matches it"),
     ],
 )
-def test_what_cannot_be_followed_is_refused_by_name(demo, schema, said):
+def test_unsupported_schema_keywords_are_named(demo, schema, said):
     with pytest.raises(InvalidGrammarError) as generated:
         demo.generate(QUESTION, json_schema=schema)
     assert said in str(generated.value)
@@ -257,7 +257,7 @@ def test_what_cannot_be_followed_is_refused_by_name(demo, schema, said):
     "pattern", ["^[^,]{1,3}$", r"^\\$", r"^\\{2}$", '^"?$', r"^[^\\]{2}$", '^[^"]{2}$']
 )
 @pytest.mark.parametrize("character", ['"', "\\"])
-def test_a_bias_does_not_break_a_text_open(demo, pattern, character):
+def test_logit_bias_does_not_break_patterns(demo, pattern, character):
     (biased,) = demo.tokenize(character, add_special=False)[-1:]
     schema = an_object(s={"type": "string", "pattern": pattern})
     for seed in range(8):
@@ -268,7 +268,7 @@ def test_a_bias_does_not_break_a_text_open(demo, pattern, character):
         Draft202012Validator(schema).validate(json.loads(answer.text))
 
 
-def test_answers_that_were_begun_go_on_by_the_schema(demo):
+def test_continued_answers_follow_the_schema(demo):
     schema = an_object(name=A_TEXT)
     for begun in ("{", '{"na', '{"name": "A'):
         messages = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": begun}]
@@ -305,7 +305,7 @@ def test_answers_that_were_begun_go_on_by_the_schema(demo):
         {"type": "string", "maxLength": 2**63},
     ],
 )
-def test_limits_that_can_be_followed(demo, schema):
+def test_supported_limits_are_enforced(demo, schema):
     read = functools.partial(json.loads, object_pairs_hook=check_names)
     assert_answers_follow(demo, schema, max_tokens=80, read=read)
 
@@ -372,7 +372,7 @@ def test_compiling_ends_with_the_timeout_and_an_interrupt(name):
         assert model.generate(QUESTION, max_tokens=1).usage.completion_tokens == 1
 
 
-def test_nothing_is_written_beside_the_answer(python):
+def test_schemas_cause_no_output_to_stderr(python):
     script = r"""
 import mullama
 

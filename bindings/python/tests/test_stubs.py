@@ -31,7 +31,7 @@ def test_stubtest(tmp_path):
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_stubs_that_have_drifted_are_found(tmp_path):
+def test_stubtest_detects_outdated_stubs(tmp_path):
     """Items that only the module or only the stub has, and a different signature."""
     package = Path(mullama.__file__).parent
     copy = tmp_path / "mullama"
@@ -52,7 +52,7 @@ def test_stubs_that_have_drifted_are_found(tmp_path):
         assert f"mullama._native.{name} " in done.stdout, done.stdout + done.stderr
 
 
-def test_declarations_are_what_the_module_says(tmp_path):
+def test_stubs_match_the_module(tmp_path):
     command = [sys.executable, HERE.parent / "generate_stubs.py", "--check"]
     done = subprocess.run(command, check=False, capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -251,7 +251,7 @@ def annotations(body, owner=""):
             yield from annotations(node.body, f"{owner}{name}.")
 
 
-def test_types_are_said_where_there_are_any():
+def test_public_items_have_types():
     package = Path(mullama.__file__).parent
     files = [
         "_native.pyi",

@@ -23,7 +23,7 @@ def at_once(work, count):
         return list(pool.map(start, range(count)))
 
 
-def test_generations_are_as_they_are_alone():
+def test_concurrent_generations_match_single_ones():
     with Model("demo", n_threads=1) as model:
         alone = [model.generate(prompt, **GREEDY) for prompt in PROMPTS]
         chats = [model.chat(messages, **GREEDY) for messages in QUESTIONS]
@@ -40,7 +40,7 @@ def test_generations_are_as_they_are_alone():
         assert at_once(work, 24) == [True] * 24
 
 
-def test_seeds_hold_whatever_else_runs():
+def test_seeds_are_unaffected_by_other_requests():
     with Model("demo", n_threads=1) as model:
         options = {"seed": 11, "max_tokens": 16}
         alone = model.generate("Once upon a time", **options).tokens

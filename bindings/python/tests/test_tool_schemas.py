@@ -173,14 +173,14 @@ def test_arguments_follow_their_schemas(model, form, name):
         ({"type": "integer", "minimum": 3, "maximum": 2}, "minimum"),
     ],
 )
-def test_what_cannot_be_followed_is_refused_by_name(model, schema, said):
+def test_unsupported_schema_keywords_are_named(model, schema, said):
     with pytest.raises(InvalidGrammarError) as refused:
         model.chat(QUESTION, tools=[a_tool(schema)])
     assert said in str(refused.value)
     assert "tell" in str(refused.value)
 
 
-def test_what_a_form_cannot_hold_is_refused_by_name(model, form):
+def test_constraints_that_a_call_format_cannot_express_are_named(model, form):
     """Constraints on all parameters together, in formats that write each parameter separately."""
     properties = {"count": {"type": "integer", "maximum": 3}, "note": {"enum": ["a", "b"]}}
     parameters = {"type": "object", "properties": properties, "required": ["count"]}
@@ -195,7 +195,7 @@ def test_what_a_form_cannot_hold_is_refused_by_name(model, form):
         model.chat(QUESTION, **options)
 
 
-def test_a_call_that_the_model_chooses_follows_its_schema(demo):
+def test_optional_calls_follow_their_schema(demo):
     """The grammar is activated by the marker of a call."""
     city = {"type": "string", "pattern": "^[a-z]{2}$"}
     function = {"name": "get_weather", "parameters": an_object(city=city)}
@@ -229,7 +229,7 @@ UNKNOWN = {
 
 
 @pytest.mark.parametrize("choice", ["auto", "required", {"name": "tell"}])
-def test_a_call_that_was_begun_goes_on(model, form, choice):
+def test_partial_calls_are_continued(model, form, choice):
     parameters = an_object(a={"enum": ["x", "y"]})
     tool = {"type": "function", "function": {"name": "tell", "parameters": parameters}}
     options = {"tools": [tool], "tool_choice": choice, "continue_final_message": True}
@@ -247,7 +247,7 @@ def test_a_call_that_was_begun_goes_on(model, form, choice):
 
 
 @pytest.mark.parametrize("choice", ["required", {"name": "tell"}])
-def test_a_call_follows_a_text_that_was_begun(model, form, choice):
+def test_calls_follow_partial_text(model, form, choice):
     tool = {
         "type": "function",
         "function": {"name": "tell", "parameters": an_object(a={"const": 1})},

@@ -78,7 +78,7 @@ def test_streams_and_conversations(demo):
     assert set(stream.completion.parsed) == {"size", "capital"}
 
 
-def test_awaited():
+def test_typed_answers_can_be_awaited():
     async def main():
         async with AsyncModel("demo", n_threads=1) as model:
             return await model.chat(QUESTION, response_format=Town, temperature=0)
@@ -86,7 +86,7 @@ def test_awaited():
     assert isinstance(asyncio.run(main()).parsed, Town)
 
 
-def test_what_is_no_value_says_why(demo):
+def test_invalid_typed_answers_report_the_reason(demo):
     short = demo.chat(QUESTION, response_format=Town, temperature=0, max_tokens=2)
     with pytest.raises(mullama.InvalidArgumentError, match="max_tokens"):
         _ = short.parsed
@@ -104,7 +104,7 @@ def test_what_is_no_value_says_why(demo):
 
 
 @pytest.mark.parametrize("value", [[], [None], [[[]]], ({},), {1}, 5, b"x", object(), [City]])
-def test_values_are_no_types(demo, value):
+def test_values_are_rejected_as_types(demo, value):
     with pytest.raises(mullama.InvalidArgumentError, match="no schema") as raised:
         demo.chat(QUESTION, response_format=value)
     assert raised.value.context["option"] == "response_format"

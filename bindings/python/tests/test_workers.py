@@ -59,7 +59,7 @@ def test_a_model_on_a_worker(worker):
         assert worker.address in device.description
 
 
-def test_a_worker_that_is_not_there():
+def test_unreachable_workers_are_errors():
     with pytest.raises(BackendError, match=r"127\.0\.0\.1:9 cannot be used") as caught:
         Model("demo", rpc_servers=["127.0.0.1:9"])
     assert "rpc-server" in caught.value.hint
@@ -145,7 +145,7 @@ else:
     [(CALLS, FOR_EVER), (ASYNC, FOR_EVER), (EXIT, FOR_EVER), (LIMIT, "5")],
     ids=["calls", "async", "exit", "limit"],
 )
-def test_nobody_waits_for_a_silent_worker(worker, tmp_path, script, silence):
+def test_silent_workers_time_out(worker, tmp_path, script, silence):
     path = tmp_path / "script.py"
     path.write_text(BEGIN + script + "print('done')\n", encoding="utf-8")
     done = subprocess.run(
@@ -209,7 +209,7 @@ def pretend(answers):
         ({}, "closed the connection"),
     ],
 )
-def test_a_worker_that_lies_is_an_error(answers, problem):
+def test_invalid_worker_answers_are_errors(answers, problem):
     with pretend(GOOD | answers) as address:
         with pytest.raises(BackendError, match=problem) as caught:
             Model("demo", rpc_servers=[address], n_gpu_layers=-1)

@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wait_ends_when_it_is_cancelled() {
+    fn cancellation_interrupts_sleep() {
         let cancel = CancelToken::new();
         assert!(cancel.check().is_ok());
         cancel.sleep(Duration::from_millis(1)).unwrap();
@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn a_deadline_cancels() {
+    fn deadline_cancels_token() {
         let start = Instant::now();
         let cancel = CancelToken::with_deadline(start.checked_add(Duration::from_millis(10)));
         assert!(cancel.sleep(Duration::MAX).is_err());
@@ -213,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn callbacks_are_called_once_and_can_be_taken_back() {
+    fn callbacks_run_once_unless_unregistered() {
         let (count, call) = counter();
         let cancel = CancelToken::new();
         drop(cancel.on_cancel(call.clone()));
@@ -244,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn linked_ones_are_cancelled_too() {
+    fn linked_tokens_are_cancelled_together() {
         let (request, stream) = (CancelToken::new(), CancelToken::new());
         request.link(&stream);
         stream.link(&request);
@@ -260,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_missed_that_is_added_while_another_thread_cancels() {
+    fn links_added_during_cancellation_are_cancelled() {
         for _ in 0..200 {
             let (cancel, late) = (CancelToken::new(), CancelToken::new());
             let other = cancel.clone();

@@ -370,7 +370,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_is_read_can_be_missing() {
+    fn not_found_is_reported_only_when_reading() {
         let missing = || io::Error::from(io::ErrorKind::NotFound);
         let path = Path::new("none/x.gguf");
         assert_eq!(Error::unreadable(path, missing()).kind(), ErrorKind::NotFound);
@@ -378,7 +378,7 @@ mod tests {
     }
 
     #[test]
-    fn codes_are_the_names_in_upper_case() {
+    fn error_codes_are_kind_names_in_upper_case() {
         for kind in ErrorKind::ALL {
             let snake: String = kind
                 .name()
@@ -393,7 +393,7 @@ mod tests {
     }
 
     #[test]
-    fn exit_statuses_tell_kinds_apart() {
+    fn exit_statuses_are_unique_per_error_kind() {
         let statuses: std::collections::BTreeSet<_> =
             ErrorKind::ALL.iter().map(|kind| kind.exit_status()).collect();
         assert_eq!(statuses.len(), ErrorKind::ALL.len());

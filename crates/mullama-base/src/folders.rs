@@ -37,7 +37,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_a_folder_that_is_called_so_is_the_home() {
+    fn only_a_leading_tilde_expands_to_the_home_folder() {
         let home = home_dir().unwrap();
         assert_eq!(expand_home(Path::new("~/a/b.gguf")), home.join("a/b.gguf"));
         assert_eq!(expand_home(Path::new("~")), home);

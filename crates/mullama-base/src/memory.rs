@@ -28,7 +28,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_not_there_is_refused() {
+    fn allocations_beyond_available_memory_are_rejected() {
         assert!(check_memory(0).is_ok());
         let error = check_memory(usize::MAX / 4).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::OutOfMemory);

@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn only_names_are_rendered() {
+    fn naming_style_changes_only_option_names() {
         let mut text = Text::from("`top_k` {top_k}: ");
         text.append(&Text::with_names("{top_k} or {top_p}"));
         assert_eq!(text.to_string(), "`top_k` {top_k}: `top_k` or `top_p`");
@@ -197,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn names_in_what_remains_of_a_long_text_are_rendered() {
+    fn names_in_shortened_texts_follow_the_naming_style() {
         let mut text = Text::with_names("{top_k} is `");
         text.append(&Text::from("x".repeat(1 << 20)));
         text.append(&Text::name("min_p"));

@@ -47,7 +47,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_the_middle_of_long_texts_is_left_out() {
+    fn long_texts_are_shortened_in_the_middle() {
         for short in [String::new(), "a".repeat(LONGEST), "日".repeat(LONGEST / 3)] {
             assert!(matches!(shortened(&short), Cow::Borrowed(same) if same == short));
         }

@@ -46,7 +46,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_likeliest_comes_first() {
+    fn nearest_name_comes_first() {
         let known = ["top_p", "temperature", "top_k", "max_tokens", "stop"];
         assert_eq!(nearest("temprature", known), Some("temperature"));
         assert_eq!(nearest("topP", known), Some("top_p"));
@@ -60,7 +60,7 @@ mod tests {
     }
 
     #[test]
-    fn one_slip_in_a_short_word_is_forgiven() {
+    fn one_typo_in_a_short_name_is_tolerated() {
         for wrong in ["dmeo", "emo", "demos", "domo", "DEMO"] {
             assert_eq!(nearest(wrong, ["demo"]), Some("demo"), "{wrong}");
         }

@@ -107,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_too_wide_is_stacked() {
+    fn tables_wider_than_the_terminal_are_stacked() {
         let text = table(&["NAME", "LAYERS", "WHAT"], &rows(), &(1..2), Some(18));
         assert_eq!(text, "CUDA0\n  LAYERS  12\n  WHAT    a card\nCPU\n  LAYERS  3\n");
     }

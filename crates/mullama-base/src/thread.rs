@@ -37,7 +37,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn threads_that_there_are_can_be_started() {
+    fn available_threads_can_be_started() {
         check_threads(0).unwrap();
         check_threads(8).unwrap();
     }

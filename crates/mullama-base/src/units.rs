@@ -130,7 +130,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn parameters_are_counted_as_a_person_does() {
+    fn parameter_counts_are_rounded() {
         let counts = [999, 1_902_720, 268_098_176, 1_235_814_432, 70_553_706_496].map(approximate);
         assert_eq!(counts, ["999", "1.9M", "268M", "1.2B", "70.6B"]);
     }
@@ -164,19 +164,19 @@ mod tests {
     }
 
     #[test]
-    fn memory_is_written_in_mebibytes_at_least() {
+    fn memory_uses_mebibytes_or_larger_units() {
         let sizes = [0, 1 << 19, 1 << 30, 5 << 28].map(memory);
         assert_eq!(sizes, ["0.0 MiB", "0.5 MiB", "1.00 GiB", "1.25 GiB"]);
     }
 
     #[test]
-    fn binary_sizes_are_readable() {
+    fn binary_sizes_use_the_largest_fitting_unit() {
         let sizes = [0, 1023, 1536, 24 << 30].map(binary);
         assert_eq!(sizes, ["0 B", "1023 B", "1.5 KiB", "24.0 GiB"]);
     }
 
     #[test]
-    fn decimal_sizes_are_short() {
+    fn decimal_sizes_have_two_significant_digits() {
         let sizes = [0, 999, 1000, 1550, 23_400_000, 1_321_098_329, 70_000_000_000];
         let sizes = sizes.map(decimal);
         assert_eq!(sizes, ["0 B", "999 B", "1 KB", "1.6 KB", "23 MB", "1.3 GB", "70 GB"]);

@@ -490,7 +490,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_command_is_consistent() {
+    fn clap_accepts_the_command_definition() {
         command().debug_assert();
     }
 }

@@ -69,7 +69,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn paths_of_pictures_leave_the_prompt() {
+    fn image_paths_are_removed_from_the_prompt() {
         let dir = tempfile::tempdir().unwrap();
         let path = |name: &str| dir.path().join(name);
         for name in ["cat.png", "a dog.JPG", "it's.webp", "notes.txt"] {

@@ -45,7 +45,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ages_are_rough() {
+    fn ages_are_rounded() {
         let format_rough = |seconds| format_rough(Duration::from_secs(seconds));
         assert_eq!(format_rough(0), "Less than a second");
         assert_eq!(format_rough(59), "59 seconds");
@@ -62,7 +62,7 @@ mod tests {
     }
 
     #[test]
-    fn time_left_is_short() {
+    fn remaining_time_has_at_most_two_units() {
         let format_remaining = |seconds| format_remaining(Duration::from_secs(seconds));
         assert_eq!(
             [format_remaining(5), format_remaining(185), format_remaining(7800)],

@@ -1269,7 +1269,7 @@ mod tests {
     ];
 
     #[test]
-    fn a_name_stands_for_one_flag() {
+    fn flag_names_are_unique() {
         let mut known = BTreeSet::new();
         for name in flags().flat_map(|flag| flag.names) {
             assert!(known.insert(name), "{name} is there twice");
@@ -1279,7 +1279,7 @@ mod tests {
 
     /// Checks the flags in the source code of the engine that is used.
     #[test]
-    fn every_flag_of_the_engine_is_here() {
+    fn all_llama_cpp_flags_are_known() {
         let output = Command::new(env!("CARGO"))
             .args([
                 "metadata",
@@ -1313,7 +1313,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_ours_is_a_flag_of_the_command() {
+    fn translated_flags_exist_in_the_command() {
         let command = crate::arguments::command();
         let run = command.find_subcommand("run").unwrap();
         for flag in flags() {
@@ -1325,7 +1325,7 @@ mod tests {
     }
 
     #[test]
-    fn values_are_those_of_ours() {
+    fn llama_cpp_flag_values_are_converted() {
         let converted = |name: &str, value: &str| match find(name).unwrap().meaning {
             Converted(_, convert) => Ok(convert(value)),
             Rewritten(_, convert) => convert(value).map(Some),

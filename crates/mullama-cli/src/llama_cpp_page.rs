@@ -43,7 +43,7 @@ fn describe_flag(flag: &Flag) -> String {
 }
 
 #[test]
-fn the_reference_page_of_llama_cpp_is_what_the_table_says() {
+fn llama_cpp_reference_page_matches_the_flag_table() {
     let mut tables = String::new();
     for (heading, flags) in GROUPS {
         let _ = write!(tables, "\n### {heading}\n\n| llama.cpp | mullama |\n| --- | --- |\n");

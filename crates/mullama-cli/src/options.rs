@@ -343,7 +343,7 @@ mod tests {
     }
 
     #[test]
-    fn words_are_understood_whatever_their_case() {
+    fn keyword_values_are_case_insensitive() {
         let matches = parse(&[
             "--n-gpu-layers",
             "Auto",
@@ -365,7 +365,7 @@ mod tests {
     }
 
     #[test]
-    fn values_that_are_none_are_named() {
+    fn invalid_values_name_the_flag() {
         let refused = |arguments: &[&str]| {
             let matches = parse(arguments);
             read(&matches).and_then(Options::parse).map(drop).unwrap_err().to_string()

@@ -57,7 +57,7 @@ mod tests {
     use crate::arguments::command;
 
     #[test]
-    fn commands_that_are_here_are_no_others() {
+    fn hints_cover_only_unknown_commands_and_name_existing_ones() {
         for (names, answer) in COMMANDS {
             for name in *names {
                 assert!(command().find_subcommand(name).is_none(), "{name} is here");

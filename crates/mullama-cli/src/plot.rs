@@ -137,7 +137,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_setting_has_its_bars() {
+    fn sweep_plot_has_one_bar_per_device_and_setting() {
         let options = PlanOptions::default().with_devices(["4MiB".parse().unwrap()]);
         let plans = mullama::sweep("demo", &options, Sweep::Layers).unwrap();
         let drawn = svg(name(Sweep::Layers), &plans);

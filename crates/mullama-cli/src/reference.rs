@@ -175,7 +175,7 @@ pub fn escaped(text: &str) -> String {
 }
 
 #[test]
-fn the_reference_page_is_what_the_command_says() {
+fn command_line_reference_page_matches_the_command() {
     write_or_check("reference/command-line.md", |_| page());
 }
 

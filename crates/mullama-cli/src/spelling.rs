@@ -516,7 +516,7 @@ mod tests {
     /// Typical command lines for `llama-cli`, `llama-server` and `main`.
     #[test]
     #[allow(clippy::too_many_lines, reason = "it is a table")]
-    fn lines_of_llama_cpp_are_understood() {
+    fn llama_cpp_command_lines_are_translated() {
         let hello = "Hello!";
         for (line, model, prompt, options) in [
             // From the READMEs of llama.cpp.
@@ -840,7 +840,7 @@ mod tests {
     }
 
     #[test]
-    fn a_plan_passes_over_what_it_does_not_depend_on() {
+    fn plan_ignores_flags_that_do_not_affect_placement() {
         let line = "plan -m demo -ngl 99 -md a --mtp -p hi --temp 0 --host 0.0.0.0 --hellaswag --top-k 5 --system x -v -n 5";
         let mut root = crate::arguments::command();
         root.build();
@@ -856,7 +856,7 @@ mod tests {
     }
 
     #[test]
-    fn other_commands_have_the_flags_that_are_theirs() {
+    fn short_flags_depend_on_the_subcommand() {
         let matches = parsed("rpc-server -H 0.0.0.0 -p 50053 -dev CPU -t 2").unwrap();
         let (_, matches) = matches.subcommand().unwrap();
         assert_eq!(matches.get_one::<u16>("port"), Some(&50053));

@@ -103,7 +103,7 @@ fn text_from_a_model_is_escaped() {
 }
 
 #[test]
-fn json_has_what_was_written() {
+fn json_output_contains_unescaped_metadata() {
     let home = Home::new();
     fs::write(home.path().join("h.gguf"), hostile_model()).unwrap();
     let shown: serde_json::Value =

@@ -58,7 +58,7 @@ fn is_well(output: &Output, what: Limit) -> bool {
 }
 
 #[test]
-fn a_model_is_run_or_refused() {
+fn run_succeeds_or_fails_cleanly_with_limited_resources() {
     let home = open_home();
     let ask = |what| {
         let command = home.mullama(&["run", "demo", "What is the capital of France?"]);
@@ -74,7 +74,7 @@ fn a_model_is_run_or_refused() {
 }
 
 #[test]
-fn a_model_is_pulled_or_refused() {
+fn pull_succeeds_or_fails_cleanly_with_limited_resources() {
     let registry = Registry::start();
     registry.add_model("library/tiny:latest", &[("model", Content::file(&demo()).unwrap())]);
     let pull = |what| {

@@ -28,7 +28,7 @@ fn answer(home: &Home, line: &str) -> (String, String) {
 }
 
 #[test]
-fn lines_are_answered() {
+fn llama_cpp_command_lines_run() {
     let home = Home::new();
     fs::write(home.path().join("prompt.txt"), format!("{QUESTION}\n")).unwrap();
     fs::write(home.path().join("system.txt"), "Be short.").unwrap();
@@ -76,7 +76,7 @@ fn lines_are_answered() {
 }
 
 #[test]
-fn forms_escapes_and_raw_text_are_those_of_llama_cpp() {
+fn schemas_grammars_escapes_and_raw_prompts_match_llama_cpp() {
     let home = Home::new();
     let schema = "{\"type\":\"object\",\"properties\":{\"a\":{\"enum\":[1]}},\"required\":[\"a\"],\"additionalProperties\":false}";
     let (out, _) = answer(&home, &format!("-m M --temp 0 -j {schema} -p Q"));
@@ -113,7 +113,7 @@ fn patterns_that_match_nothing_are_refused() {
 }
 
 #[test]
-fn a_context_of_0_is_what_the_model_was_trained_with() {
+fn context_size_0_is_the_training_context() {
     let home = Home::new();
     assert!(
         home.stdout_of(&["plan", "demo", "-c", "0", "--summary"])

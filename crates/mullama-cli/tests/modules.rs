@@ -119,7 +119,7 @@ fn modules_that_cannot_be_used_are_listed_with_the_reason() {
 }
 
 #[test]
-fn kernels_are_named_and_can_be_switched_off() {
+fn cpu_kernels_are_listed_and_can_be_disabled() {
     let mullama = |kernels: Option<&str>, arguments: &[&str]| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_mullama"));
         command.args(arguments).env_remove("MULLAMA_KERNELS");
@@ -172,7 +172,7 @@ fn modules_can_be_left_out() {
 }
 
 #[test]
-fn plans_for_described_devices_leave_drivers_alone() {
+fn plans_for_described_devices_load_no_gpu_modules() {
     let modules = Modules::new("described");
     fs::write(modules.0.join("libggml-text.so"), "this is no library").unwrap();
     let complaint = |devices: &[&str]| {

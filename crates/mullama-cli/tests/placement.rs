@@ -26,7 +26,7 @@ fn the_log_says_how_many_layers_are_on_gpus() {
 }
 
 #[test]
-fn flags_are_named_where_they_cannot_be_met() {
+fn invalid_placement_flags_are_named() {
     let run = |flags: &[&str]| error(&[&["run", "demo"], flags, &["Hello"]].concat());
     assert!(run(&["--device", "CUDA7"]).contains("there is no device CUDA7; the devices are CPU"));
     assert!(run(&["-ot", "(=CPU"]).contains("`(`"));
@@ -49,7 +49,7 @@ fn flags_are_named_where_they_cannot_be_met() {
 }
 
 #[test]
-fn a_worker_that_others_can_reach_is_warned_of() {
+fn rpc_server_warns_if_other_machines_can_connect() {
     let mut worker = Command::new(env!("CARGO_BIN_EXE_mullama"))
         .args(["rpc-server", "--host", "0.0.0.0", "--port", "27977", "--device", "CPU"])
         .stdout(Stdio::null())

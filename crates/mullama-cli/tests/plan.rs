@@ -88,7 +88,7 @@ fn files(folder: &Path) -> Vec<PathBuf> {
 }
 
 #[test]
-fn caches_that_are_damaged_are_made_anew() {
+fn damaged_plan_caches_are_rebuilt() {
     let world = World::new();
     world.registry.add_repo("user/repo", &[("repo-Q4_K_M.gguf", large())]);
     let plans = || {
@@ -135,7 +135,7 @@ fn split_models_addresses_and_names_are_planned() {
 }
 
 #[test]
-fn headers_that_cannot_be_had_are_refused() {
+fn unavailable_or_invalid_remote_headers_are_errors() {
     let world = World::new();
     let bytes = large();
     world.registry.add_file("/m.gguf", bytes.clone());
@@ -203,7 +203,7 @@ fn projectors_adapters_and_drafts_that_cannot_be_loaded_are_refused() {
 }
 
 #[test]
-fn hardware_that_cannot_be_meant_is_refused() {
+fn invalid_device_descriptions_are_rejected() {
     let world = World::new();
     let refused = |devices: &[&str]| {
         let flags: Vec<_> = devices.iter().flat_map(|device| ["--device", device]).collect();
@@ -263,7 +263,7 @@ fn a_refused_plan_agrees_with_its_message() {
 }
 
 #[test]
-fn the_largest_context_on_gpus_is_told_and_true() {
+fn reported_max_gpu_context_size_fits() {
     let world = World::new();
     let plan =
         |more: &[&str]| world.json(&[&["--shape", SHAPE, "--host-memory", "64GiB"], more].concat());
@@ -284,7 +284,7 @@ fn the_largest_context_on_gpus_is_told_and_true() {
 }
 
 #[test]
-fn plans_are_shown_as_one_likes() {
+fn plans_compare_explain_sweep_and_plot() {
     let world = World::new();
     let machines = ["RTX 3090", "2x RTX 4060 Ti 16GB", "M4 Max 64GB", "RTX 3090 + RTX 3060 12GB"];
     let compare =
@@ -313,7 +313,7 @@ fn plans_are_shown_as_one_likes() {
 }
 
 #[test]
-fn what_does_not_fit_ends_otherwise_and_is_hidden() {
+fn plans_that_do_not_fit_have_their_own_exit_code_and_are_hidden() {
     let world = World::new();
     let shape = ["--shape", SHAPE, "--host-memory", "64GiB"];
     let plan = |code, more: &[&str]| world.run(code, &[&shape[..], more].concat());
@@ -340,7 +340,7 @@ fn what_does_not_fit_ends_otherwise_and_is_hidden() {
 }
 
 #[test]
-fn more_layers_than_there_are_means_what_fits() {
+fn excess_layer_counts_offload_what_fits() {
     let world = World::new();
     let plan = |layers: &str| {
         let line =
@@ -363,7 +363,7 @@ fn more_layers_than_there_are_means_what_fits() {
 }
 
 #[test]
-fn at_most_so_many_gpus_are_used() {
+fn number_of_gpus_can_be_limited() {
     let world = World::new();
     let line = [
         "--shape",
@@ -386,7 +386,7 @@ fn at_most_so_many_gpus_are_used() {
 }
 
 #[test]
-fn a_speed_gets_a_verdict() {
+fn predicted_speed_gets_a_verdict() {
     let world = World::new();
     let line = ["--shape", SHAPE, "--host-memory", "400GiB", "--host-bandwidth", "40GB/s"];
     let plan = |more: &[&str]| world.run(0, &[&line[..], more].concat()).0;

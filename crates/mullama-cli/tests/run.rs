@@ -50,7 +50,7 @@ fn parts_of_a_stored_model_are_shown() {
 }
 
 #[test]
-fn parameters_of_the_model_hold_under_the_flags() {
+fn flags_override_model_parameters() {
     let home = home_with("PARAMETER temperature 0\nPARAMETER stop Paris\nPARAMETER num_ctx 128");
     assert_eq!(home.stdout_of(&["run", "mine", QUESTION]), "The capital of France is \n");
     assert_eq!(home.stdout_of(&["run", "mine", "--stop", "XYZ", QUESTION]), PARIS);
@@ -60,7 +60,7 @@ fn parameters_of_the_model_hold_under_the_flags() {
 }
 
 #[test]
-fn messages_of_the_model_come_first() {
+fn model_messages_precede_the_prompt() {
     let home = home_with(&format!(
         "PARAMETER temperature 0\nMESSAGE user {QUESTION}\nMESSAGE assistant {}",
         PARIS.trim()
@@ -72,7 +72,7 @@ fn messages_of_the_model_come_first() {
 }
 
 #[test]
-fn a_conversation_goes_on_in_the_next_run() {
+fn conversations_continue_in_the_next_run() {
     let home = home_with("PARAMETER temperature 0");
     let ask = |question: &str| home.stdout_of(&["run", "mine", "--keep-context", question]);
     assert_eq!(ask(QUESTION), PARIS);
@@ -104,7 +104,7 @@ fn a_conversation_goes_on_in_the_next_run() {
 }
 
 #[test]
-fn what_fits_here_is_shown() {
+fn show_reports_whether_the_model_fits() {
     let home = home_with("PARAMETER num_ctx 512");
     let shown = home.stdout_of(&["show", "mine"]);
     let lines: Vec<_> =
@@ -133,7 +133,7 @@ fn what_fits_here_is_shown() {
 }
 
 #[test]
-fn statistics_are_ollamas() {
+fn verbose_statistics_match_ollama() {
     let home = Home::new();
     let output = home.mullama(&["run", "demo", "--temperature", "0", "--verbose", QUESTION]);
     let (out, err) = checked(&{ output }.output().unwrap(), 0);
@@ -153,7 +153,7 @@ fn statistics_are_ollamas() {
 }
 
 #[test]
-fn answers_have_the_format_that_is_asked_for() {
+fn answers_follow_the_requested_format() {
     let home = Home::new();
     let schema = r#"{"type": "object", "properties": {"n": {"enum": [1, 2]}}, "required": ["n"], "additionalProperties": false}"#;
     fs::write(home.path().join("schema.json"), schema).unwrap();
@@ -187,14 +187,14 @@ fn answers_have_the_format_that_is_asked_for() {
 }
 
 #[test]
-fn words_need_no_quotes() {
+fn prompts_need_no_quotes() {
     let home = Home::new();
     let line = "run demo --temperature 0 What is the capital of France?";
     assert_eq!(home.stdout_of(&line.split(' ').collect::<Vec<_>>()), PARIS);
 }
 
 #[test]
-fn log_probabilities_are_printed_beside_the_answer() {
+fn log_probabilities_are_printed_to_stderr() {
     let home = Home::new();
     let line = ["run", "demo", "--temperature", "0", "--logprobs", "2", QUESTION];
     let (out, err) = checked(&home.mullama(&line).output().unwrap(), 0);
@@ -223,7 +223,7 @@ fn the_version_is_printed() {
 }
 
 #[test]
-fn what_was_computed_is_kept_in_a_file() {
+fn prompt_cache_is_saved_to_and_read_from_a_file() {
     let home = Home::new();
     for (mode, text) in [(&[][..], QUESTION), (&["--raw"], "The capital of")] {
         let cached = |file: &str, more: &[&str]| {
@@ -263,7 +263,7 @@ fn make_special_files(home: &Home) {
 
 #[cfg(unix)]
 #[test]
-fn what_is_no_regular_file_is_refused_wherever_it_is_named() {
+fn special_files_are_rejected_in_every_argument() {
     let home = Home::new();
     make_special_files(&home);
     let model = mullama_testkit::fixture("tiny");
@@ -330,7 +330,7 @@ fn long_values_are_not_repeated_in_full() {
 }
 
 #[test]
-fn an_idle_standard_input_is_not_waited_for() {
+fn idle_standard_input_does_not_block() {
     let home = Home::new();
     let start = |arguments: &[&str]| {
         let mut command = home.mullama(arguments);
@@ -366,7 +366,7 @@ fn an_idle_standard_input_is_not_waited_for() {
 }
 
 #[test]
-fn the_home_folder_has_a_sign() {
+fn tilde_expands_to_the_home_folder() {
     let home = Home::new();
     fs::create_dir(home.path().join("models")).unwrap();
     fs::copy(demo(), home.path().join("models/m.gguf")).unwrap();
@@ -382,7 +382,7 @@ fn the_home_folder_has_a_sign() {
 }
 
 #[test]
-fn no_more_threads_compute_than_there_are_processors() {
+fn thread_count_is_limited_to_processors() {
     let home = home_with("PARAMETER temperature 0\nPARAMETER num_thread 100000");
     let warned = |arguments: &[&str]| {
         let (out, err) = checked(&home.mullama(arguments).output().unwrap(), 0);
@@ -402,7 +402,7 @@ fn no_more_threads_compute_than_there_are_processors() {
 
 #[cfg(unix)]
 #[test]
-fn what_is_piped_in_without_end_is_refused() {
+fn endless_standard_input_is_rejected() {
     let home = Home::new();
     for arguments in [
         ["run", "demo", "-v"].as_slice(),
@@ -417,7 +417,7 @@ fn what_is_piped_in_without_end_is_refused() {
 }
 
 #[test]
-fn pictures_go_with_a_prompt() {
+fn images_are_attached_to_the_prompt() {
     let home = Home::new();
     let files = [("tiny.gguf", "tiny"), ("mmproj-tiny.gguf", "projector")];
     for (name, preset) in files {

@@ -65,7 +65,7 @@ fn a_model_is_pulled_listed_run_copied_and_removed() {
 }
 
 #[test]
-fn a_model_that_is_not_here_is_pulled_where_it_is_run() {
+fn run_pulls_missing_models() {
     let (home, registry) = (Home::new(), registry());
     let question = "What is the capital of France?";
     let (_, err) = checked(&home.with(&registry, &["run", "--no-pull", "tiny", question]), 3);
@@ -101,7 +101,7 @@ fn a_model_that_is_not_here_is_pulled_where_it_is_run() {
 }
 
 #[test]
-fn what_is_not_there_is_told_with_the_nearest_name() {
+fn missing_names_get_suggestions() {
     let (home, registry) = (Home::new(), registry());
     let (_, err) = checked(&home.with(&registry, &["pull", "tiny:7b"]), 3);
     assert!(err.contains("hint: ") && err.contains("tiny:7b"), "{err}");
@@ -147,7 +147,7 @@ fn models_of_other_programs_have_a_source() {
 /// Ctrl-C during a pull; the next pull downloads the rest.
 #[cfg(unix)]
 #[test]
-fn an_interrupted_pull_goes_on() {
+fn interrupted_pulls_resume() {
     let (home, registry) = (Home::new(), Registry::start());
     let size = 24 << 20;
     registry.add_model("library/big:latest", &[("model", gguf(&[], size))]);
@@ -217,7 +217,7 @@ fn a_template_without_effect_is_said() {
 }
 
 #[test]
-fn parameters_that_run_would_refuse_are_refused_in_creating() {
+fn create_rejects_invalid_parameters() {
     let home = Home::new();
     for parameter in [
         "num_batch 2147483647",
@@ -239,7 +239,7 @@ fn parameters_that_run_would_refuse_are_refused_in_creating() {
 }
 
 #[test]
-fn a_modelfile_may_be_as_a_powershell_writes_it() {
+fn modelfiles_written_by_powershell_are_read() {
     let home = Home::new();
     let text = "FROM demo\r\nPARAMETER temperature 0\r\n";
     let utf16: Vec<u8> =
@@ -256,7 +256,7 @@ fn a_modelfile_may_be_as_a_powershell_writes_it() {
 }
 
 #[test]
-fn the_built_in_model_has_its_name_for_itself() {
+fn built_in_model_name_is_reserved() {
     let home = Home::new();
     fs::write(home.path().join("Modelfile"), "FROM demo\nPARAMETER temperature 0").unwrap();
     for demo in ["demo", "demo:latest", "Demo"] {
@@ -313,7 +313,7 @@ fn a_split_model_is_shown_as_a_whole() {
 
 /// The plan before a pull contacts the same server.
 #[test]
-fn a_silent_server_is_not_asked_over_and_over() {
+fn silent_servers_get_few_requests() {
     let (home, registry) = (Home::new(), registry());
     registry.fault("/manifests/", u32::MAX, Fault::Stall(Duration::from_secs(60)));
     let mut command = home.mullama(&["pull", "tiny"]);
@@ -324,7 +324,7 @@ fn a_silent_server_is_not_asked_over_and_over() {
 }
 
 #[test]
-fn plain_http_elsewhere_has_to_be_allowed() {
+fn plain_http_to_other_hosts_needs_insecure() {
     let (home, registry) = (Home::new(), Registry::start());
     registry.add_file("/model.gguf", gguf(&[], 1000));
     let name = "http://models.invalid/model.gguf";
@@ -364,7 +364,7 @@ fn every_command_has_an_example() {
 }
 
 #[test]
-fn help_tells_the_exit_codes() {
+fn help_lists_exit_codes() {
     let help = Home::new().stdout_of(&["help"]);
     assert!(help.contains("   3  NotFound"), "{help}");
     assert!(!help.contains('\x1b'), "{help}");

@@ -40,7 +40,7 @@ fn end(session: &mut PtySession, line: &str) {
 }
 
 #[test]
-fn questions_follow_each_other() {
+fn session_remembers_earlier_questions() {
     let home = Home::new();
     let mut session = converse(&home, &["run", "demo", "--temperature", "0"]);
     expect(&mut session, "What is the capital of France?", "The capital of France is Paris.");
@@ -51,7 +51,7 @@ fn questions_follow_each_other() {
 }
 
 #[test]
-fn lines_that_come_at_once_are_all_answered() {
+fn pasted_lines_are_all_answered() {
     let home = Home::new();
     let mut session = converse(&home, &["run", "demo", "--temperature", "0"]);
     let questions = ["France", "Japan", "Italy"].map(|c| format!("What is the capital of {c}?\n"));
@@ -145,7 +145,7 @@ fn settings_are_changed_shown_and_saved() {
 }
 
 #[test]
-fn a_full_context_has_two_ways_out() {
+fn full_context_hints_at_num_ctx_and_clear() {
     let home = Home::new();
     let mut session = converse(&home, &["run", "demo", "--temperature", "0", "-c", "256"]);
     let long = "the ".repeat(300);
@@ -224,7 +224,7 @@ fn colours_of_the_help_can_be_switched_off() {
 }
 
 #[test]
-fn a_picture_goes_with_the_next_message() {
+fn image_command_applies_to_the_next_message() {
     let home = Home::new();
     for (name, preset) in [("tiny.gguf", "tiny"), ("mmproj-tiny.gguf", "projector")] {
         fs::copy(mullama_testkit::fixture(preset), home.path().join(name)).unwrap();

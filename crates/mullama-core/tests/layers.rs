@@ -194,7 +194,7 @@ fn folders_import_only_from_those_below_them() {
 }
 
 #[test]
-fn no_files_import_each_other_in_a_circle() {
+fn files_have_no_import_cycles() {
     let modules = modules();
     let mut left = imports(&modules);
     // Removes files that import from no remaining file, until only cycles remain.
@@ -212,7 +212,7 @@ fn no_files_import_each_other_in_a_circle() {
 }
 
 #[test]
-fn imports_are_read_as_the_compiler_reads_them() {
+fn import_paths_are_parsed() {
     assert_eq!(expand("a::{b, c::{d, E}, f}; x"), ["a::b", "a::c::d", "a::c::E", "a::f"]);
     assert_eq!(expand("a::b;"), ["a::b"]);
     let code = code_of(

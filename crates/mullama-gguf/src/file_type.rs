@@ -55,7 +55,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_and_numbers_lead_to_each_other() {
+    fn file_types_map_to_names_and_back() {
         for (number, name) in FILE_TYPES {
             assert_eq!((quantisation(number), file_type(name)), (Some(name), Some(number)));
         }

@@ -120,7 +120,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_lead_to_formats_and_back() {
+    fn tensor_types_map_to_numbers_and_back() {
         for ty in TensorType::ALL {
             assert_eq!(TensorType::from_number(ty.number()), Some(*ty));
         }
@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn sizes_are_of_whole_blocks() {
+    fn tensor_sizes_count_whole_blocks() {
         assert_eq!(TensorType::F16.size_of(&[64, 3]), Some(384));
         assert_eq!(TensorType::Q4_K.size_of(&[512, 2]), Some(4 * 144));
         assert_eq!(TensorType::F32.size_of(&[]), Some(4));

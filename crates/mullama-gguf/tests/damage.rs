@@ -55,7 +55,7 @@ fn refusal_of(change: impl FnOnce(&mut Document)) -> String {
 }
 
 #[test]
-fn a_sound_file_is_read() {
+fn valid_files_are_read() {
     let bytes = file(&model());
     let header = read(&bytes).unwrap();
     assert_eq!((header.version, header.file_size), (3, bytes.len() as u64));
@@ -114,7 +114,7 @@ fn numbers_of_each_type_are_read() {
 }
 
 #[test]
-fn a_file_that_ends_anywhere_is_incomplete() {
+fn truncated_files_are_incomplete() {
     let bytes = file(&model());
     let header = read(&bytes).unwrap();
     let data = header.data_offset as usize;
@@ -150,7 +150,7 @@ fn header_end(bytes: &[u8]) -> usize {
 }
 
 #[test]
-fn every_bit_may_be_wrong() {
+fn single_bit_flips_never_panic() {
     let bytes = file(&model());
     let end = header_end(&bytes);
     let mut refused = 0;
@@ -172,7 +172,7 @@ fn every_bit_may_be_wrong() {
 }
 
 #[test]
-fn numbers_that_nothing_could_hold_are_refused() {
+fn oversized_counts_and_lengths_are_rejected() {
     let bytes = file(&model());
     let first_key = 24;
     for place in [8, 16, first_key] {
@@ -190,7 +190,7 @@ fn numbers_that_nothing_could_hold_are_refused() {
 }
 
 #[test]
-fn beginnings_of_other_files_are_refused() {
+fn foreign_magic_and_versions_are_rejected() {
     let with = |start: &[u8]| {
         let mut bytes = file(&model());
         bytes[..start.len()].copy_from_slice(start);
@@ -209,7 +209,7 @@ fn beginnings_of_other_files_are_refused() {
 }
 
 #[test]
-fn metadata_that_cannot_be_are_refused() {
+fn invalid_metadata_is_rejected() {
     let set = |key: &str, value: Value| refusal_of(|document| document.set(key, value));
     assert!(set("", Value::u32(1)).contains("key"));
     assert!(set(&"k".repeat(70_000), Value::u32(1)).contains("key"));
@@ -247,7 +247,7 @@ fn metadata_that_cannot_be_are_refused() {
 }
 
 #[test]
-fn texts_that_are_no_utf8_are_replaced_and_names_refused() {
+fn invalid_utf8_is_replaced_in_texts_and_rejected_in_names() {
     let mut document = model();
     document.set("general.name", Value::string([b'a', 0xff, b'b']));
     document.set("tokenizer.ggml.tokens", Value::strings([[0xff, 0xfe]]));
@@ -265,7 +265,7 @@ fn texts_that_are_no_utf8_are_replaced_and_names_refused() {
 }
 
 #[test]
-fn tensors_that_cannot_be_are_refused() {
+fn invalid_tensor_entries_are_rejected() {
     let tensor = |change: fn(&mut RawTensor)| refusal_of(|d| change(&mut d.tensors[0]));
     let unknown = tensor(|tensor| tensor.ty = 200);
     assert!(unknown.contains("token_embd.weight has the unknown type 200"), "{unknown}");
@@ -295,7 +295,7 @@ fn tensors_that_cannot_be_are_refused() {
 }
 
 #[test]
-fn other_alignments_are_kept_to() {
+fn custom_alignment_is_respected() {
     let mut document = model();
     document.alignment = 256;
     document.set("general.alignment", Value::u32(256));
@@ -309,7 +309,7 @@ fn other_alignments_are_kept_to() {
 }
 
 #[test]
-fn the_metadata_of_a_file_with_unknown_tensors_are_read() {
+fn metadata_is_read_despite_unknown_tensor_types() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("new.gguf");
     let mut document = model();
@@ -325,7 +325,7 @@ fn the_metadata_of_a_file_with_unknown_tensors_are_read() {
 }
 
 #[test]
-fn paths_that_are_no_file_are_told() {
+fn unreadable_paths_report_their_kind() {
     let folder = tempfile::tempdir().unwrap();
     let kind = |path: &std::path::Path| GgufHeader::read(path).unwrap_err().kind();
     assert_eq!(kind(folder.path()), ErrorKind::InvalidModel);

@@ -65,7 +65,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn references_lead_where_a_browser_would_go() {
+    fn url_references_resolve_as_in_rfc_3986() {
         for (base, reference, url) in [
             ("http://a/b/c?d", "https://x/y", Some("https://x/y")),
             ("https://a/b/c", "//x/y", Some("https://x/y")),
@@ -141,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_shown_has_no_secrets() {
+    fn shown_urls_contain_no_secrets() {
         for (address, plain) in [
             ("https://user:secret@host/x?token=secret#secret", "https://host/x"),
             ("https://secret@HOST:8443/a/b", "https://host:8443/a/b"),
@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn loopback_is_this_machine_only() {
+    fn loopback_hosts_are_recognised() {
         for host in ["localhost", "127.0.0.1", "127.9.9.9", "[::1]", "LOCALHOST"] {
             assert!(is_loopback(host));
         }

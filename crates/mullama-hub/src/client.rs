@@ -535,7 +535,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn times_to_come_back_are_seconds_or_dates() {
+    fn retry_after_is_seconds_or_a_date() {
         assert_eq!(retry_after("7"), Some(Duration::from_secs(7)));
         assert_eq!(retry_after("soon"), None);
         assert_eq!(retry_after("Sun, 06 Nov 1994 08:49:37 GMT"), Some(Duration::ZERO));

@@ -512,7 +512,7 @@ mod tests {
     }
 
     #[test]
-    fn what_goes_with_a_model_is_not_taken_for_it() {
+    fn companion_files_are_not_chosen_as_the_model() {
         for companion in [
             "draft-m-Q4_K_M.gguf",
             "DRAFT-m-Q4_K_M.gguf",
@@ -557,7 +557,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_is_asked_for_by_its_name() {
+    fn files_are_selected_by_name() {
         let files = [
             "m-Q4_K_M.gguf",
             "sub/m-Q8_0.gguf",
@@ -588,7 +588,7 @@ mod tests {
     }
 
     #[test]
-    fn a_model_has_not_any_number_of_shards() {
+    fn number_of_shards_is_limited() {
         let error = chosen(&["shard-00001-of-99999.gguf"], "hf:u/r").unwrap_err();
         assert_eq!(error.kind(), ErrorKind::InvalidModel);
         assert!(error.to_string().contains("99999 files"), "{error}");
@@ -601,7 +601,7 @@ mod tests {
     }
 
     #[test]
-    fn all_shards_belong_together() {
+    fn all_shards_of_a_model_are_chosen() {
         let mut files = vec![
             "Q4_K_M/m-Q4_K_M-00003-of-00003.gguf",
             "Q4_K_M/m-Q4_K_M-00001-of-00003.gguf",
@@ -618,7 +618,7 @@ mod tests {
     }
 
     #[test]
-    fn the_projector_is_the_nearest() {
+    fn nearest_projector_is_chosen() {
         let files = [
             "mmproj-F16.gguf",
             "mmproj-Q8_0.gguf",
@@ -637,7 +637,7 @@ mod tests {
     }
 
     #[test]
-    fn names_of_files_are_read() {
+    fn shard_quantisation_and_page_names_are_parsed() {
         assert_eq!(shard("a/b-00002-of-00003.gguf"), Some(("a/b", 2, 3)));
         for none in ["a.gguf", "a-00004-of-00003.gguf", "a-1-of-2.gguf", "a-00000-of-00001.gguf"] {
             assert_eq!(shard(none), None);

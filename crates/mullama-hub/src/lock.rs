@@ -113,7 +113,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_at_a_time_though_the_file_comes_and_goes() {
+    fn lock_excludes_others_although_its_file_is_recreated() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("lock");
         let (inside, entries) = (Arc::new(AtomicU32::new(0)), AtomicU32::new(0));

@@ -310,7 +310,7 @@ mod tests {
     }
 
     #[test]
-    fn manifests_are_written_as_they_are_read() {
+    fn manifests_round_trip() {
         let manifest = Manifest::parse(&text(|_| {})).unwrap();
         assert_eq!(manifest.size(), 11);
         assert_eq!(manifest.of_kind(LayerKind::Template).count(), 1);

@@ -555,7 +555,7 @@ PARSER qwen3
     }
 
     #[test]
-    fn what_cannot_be_used_is_refused_with_its_line() {
+    fn invalid_instructions_are_rejected_with_their_line() {
         for (text, line, says) in [
             ("FORM x", Some("1"), "FORM"),
             ("FROM x\nPARAMETER temprature 1", Some("2"), "temprature"),
@@ -628,7 +628,7 @@ PARSER qwen3
     }
 
     #[test]
-    fn a_text_that_no_quotes_hold_is_refused() {
+    fn texts_that_cannot_be_quoted_are_unsupported() {
         let file =
             Modelfile { system: Some("\"\"\"\n\"".to_owned()), ..Modelfile::from_model("x") };
         assert_eq!(file.to_text().unwrap_err().kind(), ErrorKind::Unsupported);
@@ -636,7 +636,7 @@ PARSER qwen3
 
     proptest! {
         #[test]
-        fn files_are_read_as_they_are_written(
+        fn modelfiles_round_trip(
             from in "[a-z./]{1,9}",
             system in proptest::option::of("[ab\" \n\r#\t]{0,12}"),
             template in proptest::option::of(".{0,20}"),
@@ -656,7 +656,7 @@ PARSER qwen3
         }
 
         #[test]
-        fn no_text_is_too_odd_to_read(text in "(FROM|SYSTEM|\"\"\"|\"|PARAMETER|\n| |.){0,40}") {
+        fn arbitrary_text_never_panics(text in "(FROM|SYSTEM|\"\"\"|\"|PARAMETER|\n| |.){0,40}") {
             let _ = Modelfile::parse(&text);
         }
     }

@@ -262,7 +262,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn defaults_fill_what_is_left_out() {
+    fn missing_name_parts_get_defaults() {
         for (text, full, shown) in [
             ("llama3.2", "registry.ollama.ai/library/llama3.2:latest", "llama3.2:latest"),
             ("llama3.2:1b", "registry.ollama.ai/library/llama3.2:1b", "llama3.2:1b"),
@@ -280,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_name_is_refused() {
+    fn invalid_names_are_rejected() {
         let long = "m".repeat(81);
         for text in [
             "",
@@ -319,7 +319,7 @@ mod tests {
     }
 
     #[test]
-    fn the_built_in_model_has_one_name() {
+    fn spellings_of_the_built_in_model_are_recognised() {
         for same in [
             "demo",
             "demo:latest",
@@ -335,7 +335,7 @@ mod tests {
     }
 
     #[test]
-    fn any_text_becomes_a_part() {
+    fn any_text_is_converted_to_a_name_part() {
         for (text, part) in [("a b", "a-b"), ("..x", "x"), ("", "_"), ("--", "_"), ("Ω1", "1")] {
             assert_eq!(part_from(text), part);
         }
@@ -349,7 +349,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn names_of_the_grammar_are_read_and_written_alike(
+        fn valid_names_round_trip(
             host in "[a-zA-Z0-9_][a-zA-Z0-9_.:-]{0,20}",
             namespace in "[a-zA-Z0-9_][a-zA-Z0-9_-]{0,79}",
             model in "[a-zA-Z0-9_][a-zA-Z0-9_.-]{0,79}",
@@ -368,7 +368,7 @@ mod tests {
         }
 
         #[test]
-        fn no_text_leads_out_of_the_store(text in "[a-c./:\\\\~%@ \0-]{0,24}|.{0,40}") {
+        fn names_never_leave_the_store(text in "[a-c./:\\\\~%@ \0-]{0,24}|.{0,40}") {
             if let Ok(name) = Name::parse(&text) {
                 prop_assert!(descends(&name.path()), "{:?}", name.path());
                 prop_assert_eq!(&Name::parse(&name.to_string()).unwrap(), &name);

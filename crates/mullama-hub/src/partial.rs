@@ -251,7 +251,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_second_run_goes_on_where_the_first_was_killed() {
+    fn partial_downloads_resume_after_a_kill() {
         let folder = tempfile::tempdir().unwrap();
         let size = 3 * CHUNK + 5;
         let partial = Partial::open(folder.path(), "k", size, None).unwrap();

@@ -291,7 +291,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_form_tells_what_it_is() {
+    fn source_kind_is_detected_from_its_form() {
         for path in ["/m", "./m", "../m.bin", "~/m", "m.gguf", "a/b.GGUF", "C:\\m", "d:/m", ".\\m"]
         {
             assert_eq!(Source::parse(path).unwrap(), Source::Path(path.into()));
@@ -386,7 +386,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_text_is_something_or_an_error(text in "(hf:|hf.co/|https?://)?.{0,30}") {
+        fn any_source_parses_or_fails(text in "(hf:|hf.co/|https?://)?.{0,30}") {
             if let Some(name) = Source::parse(&text).ok().and_then(|source| source.name()) {
                 prop_assert_eq!(Name::parse(&name.full()).unwrap(), name);
             }

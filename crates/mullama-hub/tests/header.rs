@@ -21,7 +21,7 @@ fn world() -> World {
 }
 
 #[test]
-fn a_header_that_is_damaged_is_fetched_again() {
+fn damaged_cached_headers_are_fetched_again() {
     let world = world();
     let folder = world.folder.path().join("headers");
     let source = Source::parse("hf.co/user/m-GGUF").unwrap();

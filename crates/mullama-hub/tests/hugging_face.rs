@@ -49,7 +49,7 @@ fn a_quantisation_is_pulled_with_its_projector() {
 }
 
 #[test]
-fn shards_come_together() {
+fn all_shards_are_pulled() {
     let world = world();
     let found = world.pull_source("hf.co/user/repo-GGUF:BF16").unwrap();
     assert_eq!(found.shards.len(), 2);
@@ -60,7 +60,7 @@ fn shards_come_together() {
 }
 
 #[test]
-fn one_file_can_be_asked_for() {
+fn single_files_are_pulled_by_url() {
     let world = world();
     let address = "https://huggingface.co/user/repo-GGUF/blob/main/repo-Q8_0.gguf";
     let found = world.pull_source(address).unwrap();
@@ -71,7 +71,7 @@ fn one_file_can_be_asked_for() {
 }
 
 #[test]
-fn a_file_can_be_asked_for_by_its_path() {
+fn files_are_pulled_by_path() {
     let world = world();
     for (tag, name, files) in [
         ("repo-Q8_0.gguf", "repo-Q8_0", 1),
@@ -90,7 +90,7 @@ fn a_file_can_be_asked_for_by_its_path() {
 }
 
 #[test]
-fn the_model_is_pulled_and_not_what_goes_with_it() {
+fn companion_files_are_not_pulled() {
     let world = World::new();
     world.registry.add_repo(
         "user/m-GGUF",
@@ -106,7 +106,7 @@ fn the_model_is_pulled_and_not_what_goes_with_it() {
 }
 
 #[test]
-fn what_is_not_there_is_told_with_what_is() {
+fn missing_tags_list_available_ones() {
     let world = world();
     let error = world.pull_source("hf.co/user/repo-GGUF:Q2_K").unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NotFound);
@@ -119,7 +119,7 @@ fn what_is_not_there_is_told_with_what_is() {
 }
 
 #[test]
-fn a_token_opens_the_door_and_goes_nowhere_else() {
+fn token_is_sent_only_to_hugging_face() {
     let (here, cdn) = (world(), world());
     here.registry.require_token("hf_secret");
     let error = here.pull_source("hf.co/user/repo-GGUF").unwrap_err();
@@ -141,7 +141,7 @@ fn a_token_opens_the_door_and_goes_nowhere_else() {
 }
 
 #[test]
-fn terms_that_must_be_accepted_are_told() {
+fn gated_repositories_hint_at_their_terms() {
     let world = world();
     world.registry.fault("/api/", 9, Fault::Status(403, vec![]));
     let error = world.pull_source("hf.co/user/repo-GGUF").unwrap_err();
@@ -149,7 +149,7 @@ fn terms_that_must_be_accepted_are_told() {
 }
 
 #[test]
-fn an_answer_that_makes_no_sense_is_an_error() {
+fn invalid_api_responses_are_errors() {
     for (path, answer) in [
         ("/api/models/user/repo-GGUF/refs", "[]"),
         (
@@ -174,7 +174,7 @@ fn an_answer_that_makes_no_sense_is_an_error() {
 }
 
 #[test]
-fn an_address_is_pulled_and_resumed_and_kept_current() {
+fn url_downloads_resume_and_update() {
     let world = World::new();
     let (first, second) = (model(12 * CHUNK), model(13 * CHUNK));
     world.registry.add_file("/files/m.gguf", first.clone());
@@ -204,7 +204,7 @@ fn an_address_is_pulled_and_resumed_and_kept_current() {
 }
 
 #[test]
-fn a_file_that_changes_between_two_runs_is_not_mixed() {
+fn changed_files_are_not_resumed() {
     let world = World::new();
     let size = 12 * CHUNK;
     let (first, second) = (gguf(&[("a", "1")], size), gguf(&[("a", "2")], size));

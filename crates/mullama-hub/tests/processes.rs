@@ -105,7 +105,7 @@ fn processes_that_pull_the_same_model_download_it_once() {
 }
 
 #[test]
-fn a_process_that_is_killed_loses_a_part_at_most() {
+fn killed_pulls_lose_at_most_one_part() {
     const PART: u64 = 8 << 20;
     let size = 60 * CHUNK;
     let world = World::with_model(size);
@@ -136,7 +136,7 @@ fn a_process_that_is_killed_loses_a_part_at_most() {
 }
 
 #[test]
-fn a_process_that_is_killed_at_any_moment_leaves_whole_models() {
+fn killed_pulls_leave_no_partial_models() {
     let world = World::with_model(3 * CHUNK);
     let root = world.store.root().to_owned();
     for i in 0..40 {
@@ -166,7 +166,7 @@ fn a_pull_needs_little_memory() {
 
 #[cfg(unix)]
 #[test]
-fn a_write_that_fails_is_told_and_gone_on_from() {
+fn failed_writes_are_reported_and_resumed() {
     let size = 20 * CHUNK;
     let world = World::with_model(size);
     // Limits the size of files, in units of 512 or 1024 bytes.
@@ -209,7 +209,7 @@ fn on_a_disk(world: &World, mib: usize, then: &str) -> String {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn a_disk_without_space_is_not_begun_to_be_filled() {
+fn insufficient_disk_space_is_reported_before_downloading() {
     if !can_mount() {
         return;
     }
@@ -223,7 +223,7 @@ fn a_disk_without_space_is_not_begun_to_be_filled() {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn a_disk_that_fills_up_is_survived() {
+fn disk_filling_up_during_a_pull_is_an_error() {
     if !can_mount() {
         return;
     }
@@ -244,7 +244,7 @@ fn a_disk_that_fills_up_is_survived() {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn a_disk_that_is_read_only_is_told() {
+fn read_only_disks_are_reported() {
     if !can_mount() {
         return;
     }
@@ -256,7 +256,7 @@ fn a_disk_that_is_read_only_is_told() {
 }
 
 #[test]
-fn a_proxy_is_asked_for_other_hosts() {
+fn proxy_is_used_for_other_hosts_only() {
     let world = World::with_model(10);
     for (source, proxied) in
         [("models.test/library/m".to_owned(), true), (world.name("library/m").full(), false)]

@@ -33,7 +33,7 @@ fn a_model_is_pulled_and_found() {
 }
 
 #[test]
-fn a_name_without_a_host_is_of_the_registry_in_the_environment() {
+fn names_without_a_host_use_the_configured_registry() {
     let world = World::with_model(10);
     let model = world.pull_source("m").unwrap();
     assert_eq!(model.name.full(), "registry.ollama.ai/library/m:latest");
@@ -41,7 +41,7 @@ fn a_name_without_a_host_is_of_the_registry_in_the_environment() {
 }
 
 #[test]
-fn a_name_may_be_written_as_an_address() {
+fn names_may_be_urls() {
     let world = World::with_model(10);
     for end in ["", ":latest"] {
         let model = world.pull_source(&format!("{}/library/m{end}", world.registry.url())).unwrap();
@@ -51,7 +51,7 @@ fn a_name_may_be_written_as_an_address() {
 }
 
 #[test]
-fn parts_are_fetched_in_parallel_and_each_byte_once() {
+fn parts_download_in_parallel_without_overlap() {
     let size = 40 * CHUNK;
     let world = World::with_model(size);
     world.registry.fault("/blobs/", 99, Fault::Slow(200 << 20));
@@ -64,7 +64,7 @@ fn parts_are_fetched_in_parallel_and_each_byte_once() {
 }
 
 #[test]
-fn progress_goes_up_to_the_end() {
+fn progress_is_monotonic_and_complete() {
     let world = World::with_model(30 * CHUNK);
     world.registry.fault("/blobs/", 99, Fault::Slow(10 << 20));
     let mut seen: Vec<Progress> = Vec::new();
@@ -78,7 +78,7 @@ fn progress_goes_up_to_the_end() {
 }
 
 #[test]
-fn a_dropped_connection_is_taken_up_again() {
+fn dropped_connections_are_resumed() {
     let world = World::with_model(20 * CHUNK);
     world.registry.fault("/blobs/", 3, Fault::Drop(3 * CHUNK as u64 + 9));
     world.registry.fault("/manifests/", 1, Fault::Drop(20));
@@ -87,7 +87,7 @@ fn a_dropped_connection_is_taken_up_again() {
 }
 
 #[test]
-fn what_came_before_a_failure_is_not_fetched_again() {
+fn resuming_skips_downloaded_bytes() {
     let size = 32 * CHUNK;
     let world = World::with_model(size);
     let mut options = world.options();
@@ -106,7 +106,7 @@ fn what_came_before_a_failure_is_not_fetched_again() {
 }
 
 #[test]
-fn a_wrong_digest_is_never_visible() {
+fn wrong_digests_are_never_stored() {
     for size in [100, 12 * CHUNK] {
         let world = World::with_model(size);
         world.registry.fault("/blobs/", 99, Fault::Corrupt);
@@ -121,7 +121,7 @@ fn a_wrong_digest_is_never_visible() {
 }
 
 #[test]
-fn a_damaged_rest_of_an_earlier_run_is_fetched_again() {
+fn damaged_partial_downloads_are_fetched_again() {
     let world = World::with_model(16 * CHUNK);
     let mut options = world.options();
     options.retries = 0;
@@ -150,7 +150,7 @@ fn a_wrong_length_is_an_error() {
 }
 
 #[test]
-fn a_server_that_falls_silent_is_asked_again() {
+fn stalled_requests_are_retried() {
     let world = World::with_model(3 * CHUNK);
     let mut options = world.options();
     options.timeout = Duration::from_millis(400);
@@ -162,7 +162,7 @@ fn a_server_that_falls_silent_is_asked_again() {
 }
 
 #[test]
-fn silence_has_one_limit_however_often_a_server_is_asked() {
+fn stall_timeout_includes_retries() {
     for path in ["/manifests/", "/blobs/"] {
         let world = World::with_model(3 * CHUNK);
         let mut options = world.options();
@@ -179,7 +179,7 @@ fn silence_has_one_limit_however_often_a_server_is_asked() {
 }
 
 #[test]
-fn a_server_that_sends_next_to_nothing_is_given_up() {
+fn slow_servers_are_abandoned() {
     for path in ["/manifests/", "/blobs/"] {
         let world = World::with_model(3 * CHUNK);
         let options = |least_rate| {
@@ -208,7 +208,7 @@ fn a_server_that_sends_next_to_nothing_is_given_up() {
 }
 
 #[test]
-fn a_server_without_ranges_will_do() {
+fn servers_without_range_support_work() {
     let world = World::with_model(20 * CHUNK + 1);
     world.registry.fault("/blobs/", 99, Fault::NoRanges);
     world.pull("library/m").unwrap();
@@ -216,7 +216,7 @@ fn a_server_without_ranges_will_do() {
 }
 
 #[test]
-fn statuses_are_told_apart() {
+fn http_statuses_map_to_error_kinds() {
     for (status, kind) in [
         (404, ErrorKind::NotFound),
         (403, ErrorKind::Download),
@@ -240,7 +240,7 @@ fn statuses_are_told_apart() {
 }
 
 #[test]
-fn failures_that_pass_are_waited_for() {
+fn transient_failures_are_retried() {
     let world = World::with_model(2 * CHUNK);
     let wait = vec![("retry-after", "1".to_owned())];
     world.registry.fault("/manifests/", 1, Fault::Status(429, wait));
@@ -275,7 +275,7 @@ fn a_challenge_is_answered_with_a_token() {
 }
 
 #[test]
-fn a_token_is_asked_for_at_the_registry_alone() {
+fn tokens_are_requested_only_from_the_registry() {
     let (world, elsewhere) = (World::with_model(10), Registry::start());
     let realm = format!("Bearer realm=\"{}/token?key=secret\",service=\"x\"", elsewhere.url());
     let challenge = vec![("www-authenticate", realm)];
@@ -287,7 +287,7 @@ fn a_token_is_asked_for_at_the_registry_alone() {
 }
 
 #[test]
-fn credentials_are_not_sent_on() {
+fn credentials_are_not_sent_to_other_hosts() {
     let (world, cdn) = (World::with_model(20 * CHUNK), World::with_model(20 * CHUNK));
     world.registry.require_token("secret");
     world.registry.fault("/blobs/", 99, Fault::Redirect(format!("{}*", cdn.registry.url())));
@@ -302,7 +302,7 @@ fn credentials_are_not_sent_on() {
 }
 
 #[test]
-fn an_address_that_has_expired_is_asked_for_again() {
+fn expired_download_urls_are_renewed() {
     let (world, cdn) = (World::with_model(40 * CHUNK), World::with_model(40 * CHUNK));
     world.registry.fault("/blobs/", 99, Fault::Redirect(format!("{}*", cdn.registry.url())));
     // Affects requests after the first ones, which are for the small files and the first parts.
@@ -315,7 +315,7 @@ fn an_address_that_has_expired_is_asked_for_again() {
 }
 
 #[test]
-fn redirects_lead_where_a_browser_would_go() {
+fn redirect_locations_are_resolved() {
     let path = "/v2/library/m/manifests/latest";
     for (location, asked) in [
         ("latest", path),
@@ -345,7 +345,7 @@ fn redirects_lead_where_a_browser_would_go() {
 }
 
 #[test]
-fn credentials_follow_to_the_same_host_only() {
+fn credentials_follow_redirects_to_the_same_host_only() {
     // The requested host, the host that it redirects to, and whether both are the same.
     for (asked, other, same) in [
         ("127.0.0.1", "127.0.0.1", true),
@@ -368,7 +368,7 @@ fn credentials_follow_to_the_same_host_only() {
 }
 
 #[test]
-fn parts_are_asked_for_with_credentials_where_the_same_host_redirects() {
+fn parts_have_credentials_after_same_host_redirects() {
     let world = World::new();
     let weights = gguf(&[("general.architecture", "llama")], 40 * CHUNK);
     let digest = mullama_test_registry::digest(&weights);
@@ -386,7 +386,7 @@ fn parts_are_asked_for_with_credentials_where_the_same_host_redirects() {
 }
 
 #[test]
-fn redirects_end() {
+fn redirects_are_limited_and_validated() {
     let world = World::with_model(10);
     world.registry.fault("/manifests/", 99, Fault::Redirect(format!("{}*", world.registry.url())));
     let error = world.pull("library/m").unwrap_err();
@@ -399,7 +399,7 @@ fn redirects_end() {
 }
 
 #[test]
-fn hostile_manifests_change_nothing() {
+fn hostile_manifests_are_rejected_without_changes() {
     let world = World::new();
     let weights = gguf(&[], 10);
     let digest = mullama_test_registry::digest(&weights);
@@ -454,7 +454,7 @@ fn hostile_manifests_change_nothing() {
 }
 
 #[test]
-fn names_in_a_manifest_are_no_paths() {
+fn manifest_titles_are_not_used_as_paths() {
     let world = World::with_model(10);
     let weights = gguf(&[], 10);
     let title = "../../../../x.gguf";
@@ -477,7 +477,7 @@ fn names_in_a_manifest_are_no_paths() {
 }
 
 #[test]
-fn what_is_no_model_is_thrown_away() {
+fn downloads_that_are_not_gguf_are_discarded() {
     let world = World::new();
     world.registry.add_model("library/m:latest", &[("model", vec![b'x'; 2 * CHUNK])]);
     let error = world.pull("library/m").unwrap_err();
@@ -487,7 +487,7 @@ fn what_is_no_model_is_thrown_away() {
 }
 
 #[test]
-fn options_that_cannot_be_read_are_no_model() {
+fn models_with_invalid_options_are_rejected() {
     for (kind, text) in [("params", "[1]"), ("params", "{"), ("messages", "{}")] {
         let world = World::new();
         world.registry.add_model(
@@ -501,7 +501,7 @@ fn options_that_cannot_be_read_are_no_model() {
 }
 
 #[test]
-fn a_new_version_takes_the_place_of_the_old() {
+fn new_versions_replace_old_ones() {
     let world = World::with_model(2 * CHUNK);
     let old = world.pull("library/m").unwrap();
     world.add("library/m:latest", 3 * CHUNK);
@@ -570,7 +570,7 @@ fn threads_that_pull_the_same_model_download_it_once() {
 }
 
 #[test]
-fn plain_http_is_for_this_machine() {
+fn plain_http_is_limited_to_loopback() {
     let world = World::with_model(10);
     let mut options = world.options();
     options.endpoints.registry = "http://registry.test".to_owned();

@@ -66,7 +66,7 @@ fn faults() -> Vec<Fault> {
 }
 
 #[test]
-fn secrets_of_addresses_are_shown_and_kept_nowhere() {
+fn url_secrets_are_never_shown_or_stored() {
     log::set_logger(&Collector).unwrap();
     log::set_max_level(log::LevelFilter::Trace);
     for fault in faults() {

@@ -27,7 +27,7 @@ fn with_m() -> World {
 }
 
 #[test]
-fn an_empty_store_lists_nothing_and_makes_nothing() {
+fn reading_an_empty_store_creates_no_files() {
     let world = World::new();
     assert_eq!(world.store.list().unwrap(), []);
     let error = world.store.find(&name("llama3.2:1b")).unwrap_err();
@@ -38,7 +38,7 @@ fn an_empty_store_lists_nothing_and_makes_nothing() {
 }
 
 #[test]
-fn copies_share_files_and_the_last_one_frees_them() {
+fn copies_share_blobs_until_the_last_is_removed() {
     let world = with_m();
     world.store.copy(&name("m"), &name("me/copy:1")).unwrap();
     world.check(&[name("m"), name("me/copy:1")]);
@@ -56,7 +56,7 @@ fn copies_share_files_and_the_last_one_frees_them() {
 }
 
 #[test]
-fn models_that_share_some_files_lose_only_their_own() {
+fn removal_preserves_blobs_of_other_models() {
     let world = with_m();
     let file = Modelfile::parse("FROM m\nSYSTEM Be verbose.").unwrap();
     let other = world.store.create(&name("n"), &file, CreateOptions::default()).unwrap();
@@ -95,7 +95,7 @@ fn a_damaged_model_is_not_listed_and_can_be_removed() {
 }
 
 #[test]
-fn what_is_no_manifest_is_passed_over() {
+fn invalid_manifests_are_ignored() {
     let world = with_m();
     let root = world.store.root().join("manifests");
     fs::write(root.join(".DS_Store"), "x").unwrap();
@@ -107,7 +107,7 @@ fn what_is_no_manifest_is_passed_over() {
 }
 
 #[test]
-fn names_that_are_near_are_suggested() {
+fn similar_names_are_suggested() {
     let world = with_m();
     for other in ["llama3.2:1b", "qwen3:4b", "me/llama3.2"] {
         world.store.copy(&name("m"), &name(other)).unwrap();
@@ -120,7 +120,7 @@ fn names_that_are_near_are_suggested() {
 }
 
 #[test]
-fn case_makes_no_difference() {
+fn names_are_case_insensitive() {
     let world = with_m();
     assert!(world.store.find(&name("M:Latest")).is_ok());
     world.store.copy(&name("m"), &name("Me/M")).unwrap();
@@ -132,7 +132,7 @@ fn case_makes_no_difference() {
 
 #[cfg(unix)]
 #[test]
-fn a_store_that_cannot_be_written_can_be_read() {
+fn read_only_stores_are_readable() {
     use std::os::unix::fs::PermissionsExt as _;
     let world = with_m();
     let mut folders = vec![world.store.root().to_owned()];
@@ -164,7 +164,7 @@ fn a_store_that_cannot_be_written_can_be_read() {
 }
 
 #[test]
-fn five_hundred_models_are_listed_at_once() {
+fn five_hundred_models_are_listed_quickly() {
     let world = with_m();
     for i in 0..499 {
         world.store.copy(&name("m"), &name(&format!("m{i}"))).unwrap();
@@ -176,7 +176,7 @@ fn five_hundred_models_are_listed_at_once() {
 }
 
 #[test]
-fn a_model_is_made_with_all_that_a_modelfile_says() {
+fn create_applies_all_instructions() {
     let world = World::new();
     let at = world.folder.path();
     for (file, metadata) in [
@@ -229,7 +229,7 @@ fn a_model_is_made_with_all_that_a_modelfile_says() {
 }
 
 #[test]
-fn shards_are_kept_together() {
+fn create_stores_all_shards() {
     let world = World::new();
     let at = world.folder.path();
     for i in 1..=3 {
@@ -268,7 +268,7 @@ fn shards_are_kept_together() {
 }
 
 #[test]
-fn the_name_of_the_built_in_model_is_its_own() {
+fn built_in_model_name_is_reserved() {
     let world = with_m();
     let built_in = world.folder.path().join("built-in.gguf");
     fs::write(&built_in, gguf(&[("general.architecture", "demo")], 77)).unwrap();
@@ -301,7 +301,7 @@ fn the_name_of_the_built_in_model_is_its_own() {
 }
 
 #[test]
-fn a_folder_stands_for_the_one_model_in_it() {
+fn folder_with_one_model_is_that_model() {
     let world = World::new();
     let at = world.folder.path();
     let write = |file: &str, ty: &str| {
@@ -338,7 +338,7 @@ fn a_folder_stands_for_the_one_model_in_it() {
 }
 
 #[test]
-fn a_model_that_cannot_be_made_leaves_nothing() {
+fn failed_creation_leaves_no_files() {
     let world = World::new();
     let at = world.folder.path();
     fs::write(at.join("m.gguf"), gguf(&[], 100)).unwrap();
@@ -369,7 +369,7 @@ fn a_model_that_cannot_be_made_leaves_nothing() {
 }
 
 #[test]
-fn other_programs_models_are_listed_and_used_but_not_changed() {
+fn models_of_other_programs_are_read_only() {
     let world = World::new();
     let at = world.folder.path();
     // Ollama: a store with the same layout.
@@ -476,7 +476,7 @@ fn pipe(path: &std::path::Path) {
 
 #[cfg(unix)]
 #[test]
-fn what_is_no_file_is_not_waited_for() {
+fn pipes_and_devices_do_not_block_the_store() {
     let world = with_m();
     let (at, root) = (world.folder.path(), world.store.root());
     world.store.copy(&name("m"), &name("other")).unwrap();
@@ -528,7 +528,7 @@ fn what_is_no_file_is_not_waited_for() {
 
 #[cfg(unix)]
 #[test]
-fn links_in_the_folder_of_downloads_are_not_written_through() {
+fn downloads_do_not_follow_links() {
     let size = 12 * CHUNK;
     let weights = gguf(&[("general.architecture", "llama")], size);
     let world = World::new();
@@ -558,7 +558,7 @@ fn links_in_the_folder_of_downloads_are_not_written_through() {
 }
 
 #[test]
-fn what_nothing_uses_is_pruned() {
+fn unused_blobs_are_pruned() {
     let world = World::with_model(12 * CHUNK);
     let mut options = world.options();
     (options.connections, options.retries) = (1, 0);
@@ -582,7 +582,7 @@ fn what_nothing_uses_is_pruned() {
 }
 
 #[test]
-fn removing_while_pulling_leaves_whole_models() {
+fn concurrent_removal_and_pull_leave_complete_models() {
     let world = World::new();
     world.add("library/a:latest", 2 * CHUNK);
     world.registry.fault("/blobs/", 9999, mullama_test_registry::Fault::Slow(40 << 20));

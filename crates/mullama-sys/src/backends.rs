@@ -57,7 +57,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn backends_have_names_of_their_own() {
+    fn backend_names_are_unique() {
         assert_eq!(name_of("MTL"), "metal");
         assert_eq!(name_of("CPU"), "cpu");
         for backend in all() {

@@ -387,7 +387,7 @@ mod tests {
     /// Truncates a library of this process at several lengths: each file is rejected without being loaded.
     #[cfg(target_os = "linux")]
     #[test]
-    fn a_library_that_is_cut_short_is_told() {
+    fn truncated_libraries_are_detected() {
         let whole = engine_dir().unwrap().join("libggml-base.so.0");
         assert!(!cut_short(&whole).unwrap());
         let bytes = fs::read(whole).unwrap();
@@ -432,7 +432,7 @@ mod tests {
     }
 
     #[test]
-    fn kinds_are_read_from_file_names() {
+    fn module_kinds_are_read_from_file_names() {
         let kind = |name: &str| module_kind(Path::new(name));
         assert_eq!(kind("libggml-cpu-haswell.so").as_deref(), Some("cpu"));
         assert_eq!(kind("/opt/x/libggml-vulkan.so").as_deref(), Some("vulkan"));

@@ -26,7 +26,7 @@ fn compile(name: &str) -> PathBuf {
 }
 
 #[test]
-fn kernels_are_as_exact_as_the_engines() {
+fn kernels_are_as_accurate_as_the_engine() {
     let output = Command::new(compile("compare")).args([ENGINE, "6"]).output().expect("it runs");
     let text = String::from_utf8_lossy(&output.stdout);
     println!("{text}{}", String::from_utf8_lossy(&output.stderr));

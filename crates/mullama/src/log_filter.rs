@@ -49,7 +49,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn levels_are_used_and_other_words_are_named() {
+    fn log_levels_are_parsed_and_invalid_ones_reported() {
         for text in ["debug", " Trace ", "off", "warn,mullama::engine=debug"] {
             let expected = LogFilter { directives: text.trim().to_owned(), problem: None };
             assert_eq!(LogFilter::of(text), expected);

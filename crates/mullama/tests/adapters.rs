@@ -58,7 +58,7 @@ fn lora(adapters: &[(usize, f32)]) -> Lora {
 }
 
 #[test]
-fn an_adapter_is_as_good_as_merged_weights() {
+fn adapters_equal_merged_weights() {
     let base = load(&FILES.base);
     let (plain, merged) = (tokens(&base, &greedy()), tokens(&load(&FILES.merged), &greedy()));
     assert_ne!(plain, merged, "the adapter makes a difference");
@@ -76,7 +76,7 @@ fn an_adapter_is_as_good_as_merged_weights() {
 }
 
 #[test]
-fn what_one_adapter_computed_is_of_no_use_to_another() {
+fn prefix_cache_is_separate_per_adapter() {
     let model = load(&FILES.base);
     let sets = [lora(&[]), lora(&[(0, 1.0)]), lora(&[(1, 1.0)]), lora(&[(0, 1.0), (1, -0.5)])];
     let alone: Vec<_> = sets
@@ -125,7 +125,7 @@ fn a_models_adapters_can_be_changed() {
 }
 
 #[test]
-fn what_is_no_adapter_for_the_model_is_refused() {
+fn unsuitable_adapters_are_rejected() {
     let model = load(&FILES.base);
     let dir = FILES.base.parent().unwrap();
     let good = fs::read(&FILES.adapters[0]).unwrap();

@@ -55,7 +55,7 @@ fn refusal(path: &Path) -> ErrorKind {
 }
 
 #[test]
-fn paths_that_are_no_model() {
+fn paths_without_a_model_are_errors() {
     let scratch = Scratch::new("paths");
     assert_eq!(refusal(&scratch.0.join("missing.gguf")), ErrorKind::NotFound);
     assert_eq!(refusal(&scratch.0), ErrorKind::InvalidModel);
@@ -67,7 +67,7 @@ fn paths_that_are_no_model() {
 }
 
 #[test]
-fn truncated_anywhere() {
+fn truncated_models_are_rejected() {
     let scratch = Scratch::new("truncated");
     let whole = fs::read(DEMO.path()).unwrap();
     // Every length at the beginning, then increasing steps, then the last byte.
@@ -104,7 +104,7 @@ fn use_in_every_way(path: &Path) -> Result<()> {
 }
 
 #[test]
-fn broken_in_every_known_way() {
+fn broken_models_are_rejected_or_work() {
     let scratch = Scratch::new("broken");
     let good = fs::read(mullama_testkit::fixture("tiny")).unwrap();
     let mut wordless = Vec::new();
@@ -173,7 +173,7 @@ fn a_prompt_longer_than_the_context() {
 }
 
 #[test]
-fn tokens_and_texts_that_are_none() {
+fn invalid_tokens_and_texts_are_rejected() {
     let kind = |result: Result<mullama::Completion>| result.unwrap_err().kind();
     let default = GenerateOptions::default;
     for bad in [-1, i32::MIN, DEMO.n_vocab() as i32, i32::MAX] {
@@ -255,7 +255,7 @@ fn penalties_look_back_no_further_than_the_context() {
 }
 
 #[test]
-fn a_name_or_a_path_is_no_template() {
+fn template_names_and_paths_are_rejected() {
     for template in ["llama3", "templates/chat.jinja", ""] {
         let params = ModelParams::default().with_chat_template(template);
         let error = Model::load("demo", params, ContextParams::default()).map(drop).unwrap_err();
@@ -292,7 +292,7 @@ fn a_context_that_is_far_too_large_is_refused_at_once() {
 
 /// Files with one entry or tensor changed, whose use ends a process that has only the engine.
 #[test]
-fn files_made_to_harm_are_errors() {
+fn malicious_model_files_are_rejected() {
     let scratch = Scratch::new("harm");
     let _ = DEMO.path();
     let good = File::decode(&fs::read(mullama_testkit::fixture("small")).unwrap()).unwrap();
@@ -408,7 +408,7 @@ fn damaged_character_maps_are_errors() {
 
 /// Bounds that contradict each other, and chains of references of any length.
 #[test]
-fn bounds_that_cannot_be_met_are_refused() {
+fn contradictory_bounds_are_rejected() {
     let options = || GenerateOptions::default().with_max_tokens(40).with_temperature(0.0);
     for grammar in
         [r#"root ::= "a"{5,2}"#, r#"root ::= ("a" | "b"){2,1} "c""#, "root ::= [a-z]{3,0}"]
@@ -471,7 +471,7 @@ fn architecture(name: &str, key: &str, value: Option<Value>) -> Vec<u8> {
 }
 
 #[test]
-fn numbers_that_the_engine_divides_by_are_looked_at_first() {
+fn zero_divisors_in_metadata_are_rejected() {
     let scratch = Scratch::new("divisors");
     // The engine can create models only after it was started.
     let _ = DEMO.path();
@@ -513,7 +513,7 @@ fn numbers_that_the_engine_divides_by_are_looked_at_first() {
 }
 
 #[test]
-fn layers_that_lack_what_the_engine_takes_for_granted_are_refused() {
+fn layers_without_required_tensors_are_rejected() {
     let scratch = Scratch::new("layers");
     let _ = DEMO.path();
     for (name, missing) in [
@@ -536,7 +536,7 @@ fn layers_that_lack_what_the_engine_takes_for_granted_are_refused() {
 }
 
 #[test]
-fn a_token_that_no_guide_has_a_place_for_is_passed_over() {
+fn guides_ignore_overlong_tokens() {
     let scratch = Scratch::new("long-token");
     let _ = DEMO.path();
     let found = ARCHITECTURES.iter().find(|architecture| architecture.name == "phi3").unwrap();
@@ -552,7 +552,7 @@ fn a_token_that_no_guide_has_a_place_for_is_passed_over() {
 }
 
 #[test]
-fn grammars_that_can_be_read_in_many_ways_come_to_an_end() {
+fn ambiguous_grammars_terminate() {
     let options = |grammar: &str| {
         GenerateOptions::default().with_max_tokens(12).with_temperature(0.0).with_grammar(grammar)
     };
@@ -589,7 +589,7 @@ fn grammars_that_can_be_read_in_many_ways_come_to_an_end() {
 }
 
 #[test]
-fn numbers_of_schemas_are_followed_or_refused() {
+fn schema_numbers_are_enforced_or_rejected() {
     let generate = |schema: serde_json::Value| {
         let options = GenerateOptions::default().with_max_tokens(30).with_temperature(0.0);
         DEMO.generate("x", &options.with_json_schema(schema))

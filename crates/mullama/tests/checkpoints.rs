@@ -45,7 +45,7 @@ fn text(seed: usize, words: usize) -> String {
 }
 
 #[test]
-fn a_conversation_goes_on_from_its_last_message() {
+fn conversations_resume_from_the_last_message() {
     for shape in SHAPES {
         let (model, fresh) = (load(shape, context()), fresh(shape));
         let mut messages = vec![Message::system(text(0, 60)), Message::user(text(1, 60))];
@@ -72,7 +72,7 @@ fn a_conversation_goes_on_from_its_last_message() {
 }
 
 #[test]
-fn long_texts_have_checkpoints_on_the_way() {
+fn long_texts_have_intermediate_checkpoints() {
     for shape in SHAPES {
         let model = load(shape, context().with_checkpoint_every(128));
         let fresh = fresh(shape);
@@ -99,7 +99,7 @@ fn long_texts_have_checkpoints_on_the_way() {
 }
 
 #[test]
-fn what_requests_share_is_computed_once() {
+fn shared_prefixes_are_computed_once() {
     for shape in SHAPES {
         let model = load(shape, context().with_n_parallel(8));
         let fresh = fresh(shape);
@@ -122,7 +122,7 @@ fn what_requests_share_is_computed_once() {
 }
 
 #[test]
-fn what_left_the_cache_comes_back() {
+fn evicted_prompts_are_restored_correctly() {
     for shape in SHAPES {
         let (model, fresh) = (load(shape, context()), fresh(shape));
         let prompt =
@@ -148,7 +148,7 @@ fn what_left_the_cache_comes_back() {
 }
 
 #[test]
-fn what_was_given_up_is_not_relied_on() {
+fn cancelled_requests_leave_no_stale_state() {
     for shape in SHAPES {
         let model = load(shape, context().with_n_ubatch(32));
         let fresh = fresh(shape);
@@ -165,7 +165,7 @@ fn what_was_given_up_is_not_relied_on() {
 }
 
 #[test]
-fn windows_take_less_memory_and_guesses() {
+fn sliding_windows_save_memory_and_support_guesses() {
     let kv =
         |model: &Model| -> u64 { model.placement().devices.iter().map(|device| device.kv).sum() };
     let (short, full) =
@@ -192,7 +192,7 @@ fn windows_take_less_memory_and_guesses() {
 }
 
 #[test]
-fn requests_of_all_kinds_go_together() {
+fn concurrent_conversations_match_single_ones() {
     for shape in SHAPES {
         let model = load(shape, context().with_n_ctx(700).with_checkpoint_every(64));
         let fresh = fresh(shape);

@@ -65,7 +65,7 @@ fn layers(model: &Model) -> Vec<u32> {
 }
 
 #[test]
-fn every_number_of_layers() {
+fn every_layer_count_loads_and_answers() {
     two_gpus_or_skip!();
     let all = load(params().with_n_gpu_layers(0)).unwrap().n_layers() + 1;
     for count in 0..=all {
@@ -81,7 +81,7 @@ fn every_number_of_layers() {
 }
 
 #[test]
-fn shares() {
+fn tensor_split_distributes_layers() {
     two_gpus_or_skip!();
     for (shares, expected) in [([1.0, 1.0], [5, 4]), ([3.0, 1.0], [7, 2]), ([0.0, 1.0], [0, 9])] {
         let model = load(params().with_n_gpu_layers(-1).with_tensor_split(shares)).unwrap();
@@ -92,7 +92,7 @@ fn shares() {
 }
 
 #[test]
-fn one_of_two() {
+fn one_gpu_can_be_selected() {
     two_gpus_or_skip!();
     let second = params().with_split_mode(SplitMode::None).with_main_gpu(1).with_n_gpu_layers(-1);
     let by_name = params().with_devices([GPUS[1].clone()]).with_n_gpu_layers(-1);
@@ -108,7 +108,7 @@ fn one_of_two() {
 }
 
 #[test]
-fn tensors_and_cells_by_choice() {
+fn tensor_overrides_and_kv_offload_are_applied() {
     two_gpus_or_skip!();
     let one = || params().with_devices([GPUS[0].clone()]).with_n_gpu_layers(-1);
     let weights = |model: &Model, device: &str| {
@@ -137,7 +137,7 @@ fn tensors_and_cells_by_choice() {
 }
 
 #[test]
-fn experts_on_the_cpu() {
+fn experts_can_be_placed_on_the_cpu() {
     two_gpus_or_skip!();
     let path = mullama_testkit::fixture("moe");
     let load = |params: ModelParams| {
@@ -183,7 +183,7 @@ fn logged_sizes(kind: &str) -> Vec<(String, u64)> {
 }
 
 #[test]
-fn the_placement_is_what_the_engine_tells() {
+fn placement_matches_the_engine_log() {
     two_gpus_or_skip!();
     log::set_logger(&LOG).unwrap();
     log::set_max_level(log::LevelFilter::Debug);
@@ -209,7 +209,7 @@ fn the_placement_is_what_the_engine_tells() {
 }
 
 #[test]
-fn a_plan_loads_as_it_says() {
+fn plan_matches_the_loaded_placement() {
     two_gpus_or_skip!();
     for split in [None, Some([2.0, 1.0])] {
         let mut wanted = params().with_n_gpu_layers(-1);
@@ -236,7 +236,7 @@ fn a_plan_loads_as_it_says() {
 }
 
 #[test]
-fn every_split_mode_that_the_backend_has() {
+fn supported_split_modes_load_and_answer() {
     two_gpus_or_skip!();
     for mode in [SplitMode::None, SplitMode::Layer, SplitMode::Row, SplitMode::Tensor] {
         let params = params().with_n_gpu_layers(-1).with_split_mode(mode);
@@ -255,7 +255,7 @@ fn every_split_mode_that_the_backend_has() {
 }
 
 #[test]
-fn requests_that_cannot_be_met() {
+fn unsatisfiable_placements_are_rejected() {
     two_gpus_or_skip!();
     let refused = |params: ModelParams| {
         let error = load(params).map(drop).unwrap_err();

@@ -52,7 +52,7 @@ fn questions(step: usize) -> Vec<String> {
 }
 
 #[test]
-fn drafts_change_no_answer() {
+fn drafting_does_not_change_answers() {
     let folder = tempfile::tempdir().unwrap();
     let off = |options: &GenerateOptions| options.clone().with_draft(DraftMode::Off);
     let mut rates = Vec::new();
@@ -83,7 +83,7 @@ fn drafts_change_no_answer() {
 }
 
 #[test]
-fn each_request_says_how_it_is_drafted() {
+fn draft_options_apply_per_request() {
     let model = load("demo", ContextParams::default());
     let drafted = |options: GenerateOptions| {
         let answer =
@@ -113,7 +113,7 @@ fn each_request_says_how_it_is_drafted() {
 }
 
 #[test]
-fn drafts_go_with_schemas_stops_penalties_and_log_probabilities() {
+fn drafting_supports_schemas_stops_penalties_and_log_probabilities() {
     let schema = json!({"type": "object", "properties": {"city": {"type": "string", "maxLength": 9},
         "big": {"type": "boolean"}}, "required": ["city", "big"], "additionalProperties": false});
     for draft in ["demo", &trained()] {
@@ -206,7 +206,7 @@ fn draws_have_the_same_distribution_with_and_without_drafts() {
 }
 
 #[test]
-fn many_requests_are_drafted_together_and_answered_as_alone() {
+fn concurrent_drafted_requests_match_single_ones() {
     let draft = trained();
     let model = load(&draft, ContextParams::default().with_n_ctx(1024).with_n_parallel(6));
     let questions = questions(5);
@@ -284,7 +284,7 @@ fn conversations_and_full_contexts_are_drafted() {
 }
 
 #[test]
-fn drafts_that_cannot_be_are_refused_with_the_reason() {
+fn unsuitable_draft_models_are_rejected_with_the_reason() {
     let folder = tempfile::tempdir().unwrap();
     let refused = |params: ModelParams| {
         let error = Model::load("demo", params, ContextParams::default().with_n_threads(1));
@@ -321,7 +321,7 @@ fn drafts_that_cannot_be_are_refused_with_the_reason() {
 }
 
 #[test]
-fn the_memory_of_a_draft_is_planned_and_told() {
+fn draft_model_memory_is_planned_and_reported() {
     let context = ContextParams::default().with_n_ctx(1024).with_n_threads(1);
     let params = ModelParams::default().with_draft_model(trained());
     let model = Model::load("demo", params.clone(), context.clone()).unwrap();

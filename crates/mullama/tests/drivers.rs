@@ -5,10 +5,10 @@ use std::{env, fs, thread};
 
 use mullama::{DeviceSpec, PlanOptions, gpu, plan};
 
-const NAME: &str = "modules_of_gpus_are_loaded_when_they_are_asked_for";
+const NAME: &str = "gpu_modules_are_loaded_on_demand";
 
 #[test]
-fn modules_of_gpus_are_loaded_when_they_are_asked_for() {
+fn gpu_modules_are_loaded_on_demand() {
     if env::var_os("MULLAMA_BACKENDS").is_some() {
         return in_a_process_of_its_own();
     }

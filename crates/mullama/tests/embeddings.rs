@@ -110,7 +110,7 @@ const POOLINGS: [(Pooling, sys::llama_pooling_type); 4] = [
 ];
 
 #[test]
-fn a_batch_gives_what_the_bare_engine_gives_one_at_a_time() {
+fn batched_embeddings_match_the_bare_engine() {
     for source in ["demo".into(), fixture("encoder"), fixture("tiny")] {
         // A small batch: texts are split at its end if the model allows it.
         let context = ContextParams::default().with_n_ubatch(96).with_n_ctx(512);
@@ -147,7 +147,7 @@ fn an_input_longer_than_a_batch_is_computed_in_parts() {
 }
 
 #[test]
-fn vectors_have_length_one_unless_told_otherwise() {
+fn vectors_are_normalised_by_default() {
     let model = load("demo");
     let length = |vector: &[f32]| vector.iter().map(|x| x * x).sum::<f32>().sqrt();
     let scaled = model.embed(["Paris", "Rome"], &options()).unwrap();
@@ -170,7 +170,7 @@ fn vectors_have_length_one_unless_told_otherwise() {
 }
 
 #[test]
-fn one_text_and_a_list_of_one_are_the_same() {
+fn text_list_of_one_and_tokens_embed_equally() {
     let model = load("demo");
     let one = model.embed("Paris", &options()).unwrap();
     assert_eq!(one, model.embed(["Paris"], &options()).unwrap());
@@ -183,7 +183,7 @@ fn one_text_and_a_list_of_one_are_the_same() {
 }
 
 #[test]
-fn empty_texts_have_what_the_model_puts_around_texts_or_nothing() {
+fn empty_texts_have_special_tokens_or_none() {
     let encoder = load(fixture("encoder"));
     let empty = encoder.embed(["", "a"], &options()).unwrap();
     assert_eq!(empty.token_counts(), [2, 3], "[CLS] and [SEP]");
@@ -211,7 +211,7 @@ fn empty_texts_have_what_the_model_puts_around_texts_or_nothing() {
 }
 
 #[test]
-fn what_is_too_long_is_refused_or_cut_as_asked() {
+fn overlong_inputs_are_rejected_or_truncated() {
     let model = load(fixture("encoder"));
     assert_eq!(model.context_size(), 128);
     let long = "word ".repeat(200);
@@ -245,7 +245,7 @@ fn what_is_too_long_is_refused_or_cut_as_asked() {
 }
 
 #[test]
-fn calls_of_many_threads_are_packed_together() {
+fn concurrent_embedding_calls_share_batches() {
     let model = load("demo");
     // Creates the context, which takes longer than the rest.
     let texts = texts(64);
@@ -274,7 +274,7 @@ fn calls_of_many_threads_are_packed_together() {
 }
 
 #[test]
-fn the_fewest_batches_are_computed() {
+fn embedding_uses_the_fewest_batches() {
     // 40 texts of 25 tokens are 1,000 tokens: two batches of 512.
     let model = load("demo");
     let inputs: Vec<Vec<Token>> =
@@ -290,7 +290,7 @@ fn the_fewest_batches_are_computed() {
 }
 
 #[test]
-fn embedding_and_generation_do_not_disturb_each_other() {
+fn embedding_and_generation_run_concurrently() {
     let model = load("demo");
     let greedy = mullama::GenerateOptions::default().with_temperature(0.0).with_max_tokens(40);
     let alone = model.generate("The capital of France is", &greedy).unwrap();
@@ -304,7 +304,7 @@ fn embedding_and_generation_do_not_disturb_each_other() {
 }
 
 #[test]
-fn cancelling_and_timeouts_end_a_call_and_leave_others_alone() {
+fn cancellation_and_timeouts_affect_only_their_call() {
     let model = load(fixture("small"));
     let bulk: Vec<Vec<Token>> =
         (0..400).map(|first| (0..200).map(|at| (first + at) % 4000).collect()).collect();
@@ -334,7 +334,7 @@ fn cancelling_and_timeouts_end_a_call_and_leave_others_alone() {
 }
 
 #[test]
-fn a_closed_model_ends_what_runs_and_refuses_what_comes() {
+fn closing_ends_running_embeddings_and_rejects_new_ones() {
     let model = load(fixture("small"));
     let bulk: Vec<Vec<Token>> = (0..400).map(|first| vec![first; 200]).collect();
     let pending = model.start_embed(&bulk, &options()).unwrap();
@@ -397,7 +397,7 @@ fn a_document_that_is_too_long_is_refused_or_cut() {
 }
 
 #[test]
-fn models_say_what_they_can_do() {
+fn capabilities_match_the_model() {
     let demo = load("demo");
     assert!(demo.capabilities().embed && !demo.capabilities().rerank);
     let error = demo.rerank("query", &["document"], &RerankOptions::default()).unwrap_err();
@@ -429,7 +429,7 @@ fn models_say_what_they_can_do() {
 }
 
 #[test]
-fn memory_is_counted_and_grows_with_the_longest_input() {
+fn embedding_memory_grows_with_the_longest_input() {
     let model = load("demo");
     let of = |model: &Model| {
         let placement = model.placement();

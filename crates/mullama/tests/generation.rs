@@ -19,7 +19,7 @@ fn capital_of(country: &str) -> [Message; 1] {
 }
 
 #[test]
-fn the_cpu_module_is_the_best_of_this_machine() {
+fn best_cpu_module_is_loaded() {
     let loaded: Vec<_> = mullama::gpu::backends().into_iter().filter(|b| b.name == "cpu").collect();
     assert_eq!(loaded.len(), 1, "exactly one CPU module is in use: {loaded:?}");
     assert!(loaded[0].loaded, "{:?}", loaded[0].reason);
@@ -55,7 +55,7 @@ fn an_answer_has_text_tokens_usage_and_timings() {
 }
 
 #[test]
-fn chunks_put_together_are_the_text() {
+fn chunks_concatenate_to_the_text() {
     let mut stream = DEMO.stream_chat(&capital_of("Italy"), &greedy().into()).unwrap();
     let mut text = String::new();
     let mut last = None;
@@ -86,7 +86,7 @@ fn streams_are_asynchronous_too() {
 }
 
 #[test]
-fn tokens_are_a_prompt_like_their_text() {
+fn token_prompts_equal_text_prompts() {
     let text = "The capital of France is";
     let tokens = DEMO.tokenize(text, true, true).unwrap();
     let options = greedy().with_max_tokens(4);
@@ -96,7 +96,7 @@ fn tokens_are_a_prompt_like_their_text() {
 }
 
 #[test]
-fn a_seed_fixes_the_text_and_another_changes_it() {
+fn seed_determines_the_text() {
     // Computed alone: other requests in a batch affect the rounding, which can change a draw.
     let model = load(ContextParams::default());
     let sample = |seed: u32| {
@@ -115,7 +115,7 @@ fn a_seed_fixes_the_text_and_another_changes_it() {
 }
 
 #[test]
-fn reproducible_results_are_the_same_to_the_last_bit() {
+fn reproducible_results_are_bitwise_equal() {
     let model = load(ContextParams::default().with_n_ctx(2048));
     let text = "The quick brown fox jumps over the lazy dog. ".repeat(12);
     let sample = || {
@@ -171,7 +171,7 @@ fn the_end_of_the_context_ends_with_length() {
 }
 
 #[test]
-fn stop_texts_end_and_are_not_part_of_the_text() {
+fn stop_sequences_end_the_text_and_are_excluded() {
     let options = greedy().with_stop(["Paris", "never"]);
     let mut stream = DEMO.stream_chat(&capital_of("France"), &options.into()).unwrap();
     let text: String = (&mut stream).map(|chunk| chunk.unwrap().text).collect();
@@ -180,7 +180,7 @@ fn stop_texts_end_and_are_not_part_of_the_text() {
 }
 
 #[test]
-fn every_chunk_is_whole_characters() {
+fn chunks_contain_whole_characters() {
     // Every byte is a token of this vocabulary, and all are equally likely here.
     let options = GenerateOptions::default()
         .with_temperature(50.0)
@@ -198,7 +198,7 @@ fn every_chunk_is_whole_characters() {
 }
 
 #[test]
-fn a_forbidden_token_does_not_come() {
+fn forbidden_tokens_are_not_generated() {
     let free = DEMO.generate("The capital of France is", &greedy().with_max_tokens(1)).unwrap();
     let bias = [(free.tokens[0], f32::NEG_INFINITY)];
     let options = greedy().with_max_tokens(1).with_logit_bias(mullama::LogitBias::from(bias));
@@ -209,7 +209,7 @@ fn a_forbidden_token_does_not_come() {
 /// Tokens that a file suppresses are never generated, with or without samplers; ids that do not
 /// exist are ignored.
 #[test]
-fn tokens_that_a_file_suppresses_do_not_come() {
+fn suppressed_tokens_are_not_generated() {
     let usual = DEMO.generate("The capital of", &greedy().with_max_tokens(1)).unwrap().tokens[0];
     let mut file = File::decode(&fs::read(DEMO.path()).unwrap()).unwrap();
     let suppressed = mullama_testkit::gguf::Value::i32s([usual, -1, i32::MAX]);
@@ -245,7 +245,7 @@ fn every_sampler_can_be_turned_on() {
 }
 
 #[test]
-fn penalties_see_the_prompt() {
+fn penalties_include_the_prompt() {
     let prompt = "7 7 7 7 7 7 7 7";
     let plain = DEMO.generate(prompt, &greedy().with_max_tokens(1)).unwrap();
     let bias_all = |penalty: f32| {
@@ -307,7 +307,7 @@ fn a_schema_is_followed_in_generations_and_chats() {
 }
 
 #[test]
-fn a_bad_grammar_is_an_error_and_harms_no_one() {
+fn bad_grammars_fail_without_affecting_other_requests() {
     let deep = format!("root ::= {}\"a\"{}", "(".repeat(100_000), ")".repeat(100_000));
     let chain = (0..50_000).map(|n| format!("r{n} ::= r{}", n + 1)).collect::<Vec<_>>().join("\n");
     let grammars = [
@@ -386,7 +386,7 @@ fn a_tool_is_called_and_its_result_used() {
 }
 
 #[test]
-fn tools_are_called_as_the_choice_says() {
+fn tool_choice_is_respected() {
     let mut options = ChatOptions::from(greedy().with_max_tokens(60)).with_tools([weather_tool()]);
     let mut calls = |choice: Value, question: &str| {
         options.chat.tool_choice = Some(choice);
@@ -403,7 +403,7 @@ fn tools_are_called_as_the_choice_says() {
 }
 
 #[test]
-fn cancelling_ends_with_what_there_is() {
+fn cancelled_streams_return_the_text_so_far() {
     let mut stream = DEMO.stream("Hello", &endless()).unwrap();
     let cancel = stream.cancel_token();
     let first = stream.next_chunk().unwrap().unwrap();
@@ -415,7 +415,7 @@ fn cancelling_ends_with_what_there_is() {
 }
 
 #[test]
-fn a_dropped_stream_makes_room() {
+fn dropped_streams_free_their_slot() {
     let model = load(ContextParams::default().with_n_parallel(1));
     let mut endless = model.stream("Hello", &endless()).unwrap();
     endless.next_chunk().unwrap().unwrap();
@@ -439,7 +439,7 @@ fn a_prompt_that_is_being_computed_can_be_cancelled() {
 }
 
 #[test]
-fn requests_together_answer_as_alone() {
+fn concurrent_requests_match_single_ones() {
     let countries = ["France", "Italy", "Japan", "Spain", "Norway", "Egypt", "Peru", "Kenya"];
     let alone: Vec<_> = countries
         .iter()
@@ -459,7 +459,7 @@ fn requests_together_answer_as_alone() {
 }
 
 #[test]
-fn requests_that_do_not_fit_together_all_end() {
+fn requests_exceeding_the_kv_cache_together_all_finish() {
     // Four requests of up to 200 tokens in 256 cells: some must release theirs before the end.
     let model = load(ContextParams::default().with_n_ctx(256).with_n_parallel(4));
     let options = || endless().with_max_tokens(150);
@@ -473,7 +473,7 @@ fn requests_that_do_not_fit_together_all_end() {
 }
 
 #[test]
-fn a_closed_model_refuses_and_still_tells_what_it_was() {
+fn closed_models_reject_requests_and_report_their_properties() {
     let model = load(ContextParams::default());
     let mut running = model.stream("Hello", &endless()).unwrap();
     running.next_chunk().unwrap().unwrap();
@@ -489,7 +489,7 @@ fn a_closed_model_refuses_and_still_tells_what_it_was() {
 }
 
 #[test]
-fn a_stream_keeps_its_model() {
+fn streams_own_their_model() {
     let stream = load(ContextParams::default())
         .stream_chat(&capital_of("France"), &greedy().into())
         .unwrap();
@@ -537,7 +537,7 @@ fn tokens_round_trip() {
 }
 
 #[test]
-fn progress_is_told_and_can_cancel() {
+fn progress_is_reported_and_can_cancel() {
     let mut seen = Vec::new();
     let params = ModelParams::default;
     Model::load_with_progress("demo", params(), ContextParams::default(), |fraction| {

@@ -52,7 +52,7 @@ fn use_a_model(n_threads: u32) {
 }
 
 #[test]
-fn what_there_is_too_little_for_is_an_error() {
+fn insufficient_memory_and_threads_are_errors() {
     if let Ok(n_threads) = std::env::var(CHILD) {
         return use_a_model(n_threads.parse().unwrap());
     }
@@ -61,7 +61,7 @@ fn what_there_is_too_little_for_is_an_error() {
     let try_with = |what| {
         let mut command = Command::new(std::env::current_exe().unwrap());
         command
-            .args(["what_there_is_too_little_for_is_an_error", "--exact", "--nocapture"])
+            .args(["insufficient_memory_and_threads_are_errors", "--exact", "--nocapture"])
             .args(["--test-threads", "1"])
             .env(CHILD, if matches!(what, Limit::Memory(_)) { "1" } else { "2" })
             .env("XDG_CACHE_HOME", folder.path())
@@ -82,8 +82,8 @@ fn what_there_is_too_little_for_is_an_error() {
 /// Templates that would take gigabytes, or compute on after their request has ended.
 #[cfg(target_os = "linux")]
 #[test]
-fn templates_leave_neither_memory_nor_threads() {
-    const NAME: &str = "templates_leave_neither_memory_nor_threads";
+fn templates_leak_neither_memory_nor_threads() {
+    const NAME: &str = "templates_leak_neither_memory_nor_threads";
     const TEMPLATES: [&str; 14] = [
         "{{ ([s]*99999)|join('') }}",
         "{{ ''.join([s]*99999) }}",

@@ -92,7 +92,7 @@ fn a_megabyte_of_every_run_is_tokenised_by_every_pre_tokenizer() {
 
 /// A chat, a completion and an embedding end in a result or in an error that says that the context is too small.
 #[test]
-fn every_call_takes_a_long_run() {
+fn every_call_accepts_long_runs() {
     for name in ["gpt-4o", "deepseek-v3", "llama4", "default"] {
         let params = ModelParams::default()
             .with_metadata_overrides([("tokenizer.ggml.pre".to_owned(), name.into())]);
@@ -137,7 +137,7 @@ fn many_emoji_are_tokenised() {
 }
 
 #[test]
-fn what_would_take_too_much_memory_is_refused() {
+fn tokenizing_beyond_the_memory_limit_is_rejected() {
     let model = with_pre_tokenizer("gpt-4o");
     let error = model.tokenize(&"a".repeat(5_000_000), false, false).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidArgument);

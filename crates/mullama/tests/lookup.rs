@@ -17,7 +17,7 @@ fn greedy() -> GenerateOptions {
 }
 
 #[test]
-fn guesses_change_no_answer() {
+fn lookup_guesses_do_not_change_answers() {
     let model = load(ContextParams::default().with_prefix_cache(0));
     let vectors =
         Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/vectors/demo_greedy.json");
@@ -43,7 +43,7 @@ fn guesses_change_no_answer() {
 }
 
 #[test]
-fn a_text_that_repeats_itself_takes_fewer_steps() {
+fn repetitive_texts_take_fewer_steps() {
     let model = load(ContextParams::default());
     let options = greedy().with_ignore_eos(true).with_max_tokens(200);
     let prompt = "The capital of France is Paris. ".repeat(6);
@@ -61,7 +61,7 @@ fn a_text_that_repeats_itself_takes_fewer_steps() {
 }
 
 #[test]
-fn guesses_go_with_grammars_stops_and_draws() {
+fn lookup_guesses_support_grammars_stops_and_draws() {
     let model = load(ContextParams::default().with_prefix_cache(0));
     let grammar =
         greedy().with_grammar(r#"root ::= "one" (" two" " one"){5,9}"#).with_max_tokens(60);
@@ -86,7 +86,7 @@ fn guesses_go_with_grammars_stops_and_draws() {
 }
 
 #[test]
-fn guesses_give_way_where_cells_are_short() {
+fn lookup_guesses_yield_when_cells_run_out() {
     let model = load(ContextParams::default().with_n_ctx(256).with_n_batch(8));
     let options = greedy().with_ignore_eos(true).with_prompt_lookup(32);
     let answer = model.generate("one two one two", &options).unwrap();

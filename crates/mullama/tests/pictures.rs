@@ -82,7 +82,7 @@ fn ask(model: &Model, messages: &[Message]) -> ChatCompletion {
 }
 
 #[test]
-fn a_picture_is_seen_and_kept() {
+fn images_affect_answers_and_are_cached() {
     let model = load("tiny", "projector");
     assert!(model.capabilities().vision);
     let first = ask(&model, &[question(3)]);
@@ -99,7 +99,7 @@ fn a_picture_is_seen_and_kept() {
 }
 
 #[test]
-fn answers_are_those_of_a_plain_loop() {
+fn image_answers_match_a_raw_loop() {
     for (model, projector) in PAIRS {
         let loaded = load(model, projector);
         let mut others: Vec<Seen> = Vec::new();
@@ -126,7 +126,7 @@ fn answers_are_those_of_a_plain_loop() {
 }
 
 #[test]
-fn several_pictures_and_turns() {
+fn several_images_and_turns_are_supported() {
     let model = load("tiny", "projector");
     let two = message([picture(3), picture(7), ContentPart::text("Which is larger?")]);
     let answer = ask(&model, std::slice::from_ref(&two));
@@ -143,7 +143,7 @@ fn several_pictures_and_turns() {
 }
 
 #[test]
-fn requests_at_once_share_a_picture() {
+fn concurrent_requests_share_an_image() {
     for (model, projector) in PAIRS {
         let model = load_with(
             &fixture(model),
@@ -170,7 +170,7 @@ fn requests_at_once_share_a_picture() {
 }
 
 #[test]
-fn pictures_share_room_with_texts() {
+fn images_and_texts_share_the_kv_cache() {
     // There is room for two requests at a time.
     let context = ContextParams::default().with_n_ctx(256).with_n_parallel(4);
     let model = load_with(&fixture("tiny"), &fixture("projector"), context).unwrap();
@@ -196,7 +196,7 @@ fn pictures_share_room_with_texts() {
 }
 
 #[test]
-fn a_request_that_is_dropped_leaves_the_others() {
+fn dropped_requests_do_not_affect_others() {
     let model = load("tiny", "projector");
     for number in 1..20 {
         drop(model.stream_chat(&[question(number)], &options()).unwrap());
@@ -210,7 +210,7 @@ fn a_request_that_is_dropped_leaves_the_others() {
 }
 
 #[test]
-fn a_projector_beside_the_model_is_found() {
+fn projector_next_to_the_model_is_found() {
     let dir = tempfile::tempdir().unwrap();
     let model = dir.path().join("tiny-Q4_K_M.gguf");
     fs::copy(fixture("tiny"), &model).unwrap();
@@ -229,7 +229,7 @@ fn a_projector_beside_the_model_is_found() {
 }
 
 #[test]
-fn projectors_that_do_not_fit_are_refused() {
+fn mismatched_projectors_are_rejected() {
     let dir = tempfile::tempdir().unwrap();
     let written = |name: &str, bytes: &[u8]| -> PathBuf {
         let path = dir.path().join(name);
@@ -266,7 +266,7 @@ type Edit<'a> = &'a dyn Fn(&mut File);
 
 /// Loading refuses projectors that kernels do not support, or whose preprocessing would not end.
 #[test]
-fn what_the_engine_would_not_survive_is_refused() {
+fn projectors_that_crash_the_engine_are_rejected() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("projector.gguf");
     let narrow = |file: &mut File| {
@@ -338,7 +338,7 @@ fn damaged_projectors_are_refused() {
 }
 
 #[test]
-fn what_is_no_picture_is_refused_by_place() {
+fn invalid_images_are_rejected_with_their_place() {
     let model = load("tiny", "projector");
     let png = match picture(3) {
         ContentPart::ImageUrl { image_url } => image_url["url"].as_str().unwrap().to_owned(),
@@ -386,7 +386,7 @@ fn what_is_no_picture_is_refused_by_place() {
 }
 
 #[test]
-fn there_must_be_room_for_a_picture() {
+fn images_must_fit_the_context() {
     let context = ContextParams::default().with_n_ctx(256);
     let model = load_with(&fixture("tiny"), &fixture("projector"), context).unwrap();
     let mut parts = vec![picture(3); 20];
@@ -417,7 +417,7 @@ fn there_must_be_room_for_a_picture() {
 }
 
 #[test]
-fn models_without_a_projector_take_text() {
+fn models_without_a_projector_accept_only_text() {
     let model =
         Model::load("demo", ModelParams::default(), ContextParams::default().with_n_threads(1))
             .unwrap();
@@ -433,7 +433,7 @@ fn models_without_a_projector_take_text() {
 }
 
 #[test]
-fn pictures_come_without_blocking() {
+fn image_requests_can_be_awaited() {
     let model = load("tiny", "projector");
     let answer = futures_executor::block_on(model.chat_async(&[question(3)], &options())).unwrap();
     assert!(is_alike(&seen(&answer), &seen(&ask(&model, &[question(3)]))));
@@ -441,7 +441,7 @@ fn pictures_come_without_blocking() {
 
 /// The placeholders of pictures are not tokens of a draft model, and must not be copied.
 #[test]
-fn requests_with_pictures_go_without_the_draft_model() {
+fn image_requests_do_not_use_the_draft_model() {
     let params = ModelParams::default()
         .with_projector(fixture("projector").to_string_lossy())
         .with_draft_model(fixture("tiny").to_string_lossy());
@@ -477,7 +477,7 @@ fn requests_with_pictures_go_without_the_draft_model() {
 }
 
 #[test]
-fn files_and_bytes_are_pictures() {
+fn images_come_from_files_and_bytes() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("cat.bmp");
     let error = Message::user("?").with_image_file(&path).unwrap_err();
@@ -490,7 +490,7 @@ fn files_and_bytes_are_pictures() {
 
 /// `projector_memory.rs` measures the memory.
 #[test]
-fn a_plan_and_a_placement_say_the_same_of_a_projector() {
+fn plan_and_placement_agree_on_the_projector() {
     let host = |model: &Model| model.placement().devices.last().unwrap().clone();
     let planned = |model: &str, projector: &Path| {
         let params = ModelParams::default().with_projector(projector.to_string_lossy());
@@ -515,7 +515,7 @@ fn a_plan_and_a_placement_say_the_same_of_a_projector() {
 }
 
 #[test]
-fn a_projector_needs_room() {
+fn plans_count_projector_memory() {
     let params = ModelParams::default().with_projector(fixture("projector").to_string_lossy());
     let with = |bytes: u64| {
         let options = PlanOptions::default()
@@ -539,7 +539,7 @@ fn a_projector_needs_room() {
 
 /// A state contains tokens; placeholders of pictures cannot be saved.
 #[test]
-fn states_are_of_texts() {
+fn states_contain_no_images() {
     let model = load("tiny", "projector");
     let expected = seen(&ask(&model, &[question(3)]));
     let error = model.save_state(vec![1, -5, 7]).unwrap_err();

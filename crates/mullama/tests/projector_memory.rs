@@ -20,7 +20,7 @@ fn loaded(projector: &Path, eager: bool) -> (u64, u64) {
 
 /// Compares two projectors: the difference excludes allocations that both have.
 #[test]
-fn the_memory_of_a_projector_is_that_of_the_plan() {
+fn projector_memory_matches_the_plan() {
     if allocated_bytes() == 0 {
         return skip("the allocator does not tell what it has given");
     }

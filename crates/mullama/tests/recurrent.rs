@@ -17,7 +17,7 @@ fn greedy() -> GenerateOptions {
 }
 
 #[test]
-fn requests_run_together_as_they_do_alone() {
+fn concurrent_requests_match_single_ones() {
     let model = load(ContextParams::default());
     let prompts: Vec<_> = (0..12).map(|n| format!("Prompt number {n} is")).collect();
     let alone: Vec<_> = prompts
@@ -36,7 +36,7 @@ fn requests_run_together_as_they_do_alone() {
 }
 
 #[test]
-fn a_conversation_goes_on_from_its_state() {
+fn conversations_resume_from_the_recurrent_state() {
     let model = load(ContextParams::default());
     let fresh = load(ContextParams::default().with_prefix_cache(0));
     let mut tokens = model.tokenize("Once upon a time there was", true, true).unwrap();
@@ -60,7 +60,7 @@ fn a_conversation_goes_on_from_its_state() {
 }
 
 #[test]
-fn what_is_kept_makes_room_and_guesses_are_left_out() {
+fn cached_states_are_evicted_and_guesses_are_off() {
     let model = load(ContextParams::default().with_n_ctx(256).with_n_parallel(2));
     let options = greedy().with_prompt_lookup(8).with_max_tokens(100);
     thread::scope(|scope| {

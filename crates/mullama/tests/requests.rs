@@ -31,7 +31,7 @@ fn running(model: &Model, options: &GenerateOptions) -> Stream {
 }
 
 #[test]
-fn an_answer_says_what_ended_it() {
+fn stop_reason_is_reported() {
     let question = [Message::user("What is the capital of France?")];
     let done = DEMO.chat(&question, &greedy().into()).unwrap();
     assert_eq!(done.stop_reason.kind, StopKind::EndToken);
@@ -64,7 +64,7 @@ fn an_answer_says_what_ended_it() {
 }
 
 #[test]
-fn no_tokens_at_all_compute_the_prompt() {
+fn max_tokens_zero_computes_only_the_prompt() {
     let model = load(ContextParams::default());
     let prompt = "The capital of France is a city that many people know. ".repeat(8);
     let none = model.generate(prompt.as_str(), &greedy().with_max_tokens(0)).unwrap();
@@ -79,7 +79,7 @@ fn no_tokens_at_all_compute_the_prompt() {
 }
 
 #[test]
-fn reasoning_is_counted_apart() {
+fn reasoning_tokens_are_counted_separately() {
     // The model's output is meaningless, so the prompt opens the reasoning for it.
     let (before, after) = templates::THINKING.split_once("{%- if enable_thinking").unwrap();
     let (_, after) = after.split_once("{%- endif %}").unwrap();
@@ -191,7 +191,7 @@ fn a_text_follows_a_lark_grammar() {
 }
 
 #[test]
-fn the_middle_is_asked_for_with_the_tokens_of_the_model() {
+fn infill_uses_the_fim_tokens_of_the_model() {
     let ids: [(&str, serde_json::Value); 3] = [
         ("tokenizer.ggml.fim_pre_token_id", 300.into()),
         ("tokenizer.ggml.fim_suf_token_id", 301.into()),
@@ -301,7 +301,7 @@ fn requests_are_listed_and_cancelled_by_name() {
 }
 
 #[test]
-fn a_stream_tells_how_far_its_prompt_is() {
+fn streams_report_prompt_progress() {
     let model = load(ContextParams::default().with_n_batch(64).with_n_ubatch(64));
     let prompt = "The capital of France is a city that many people know. ".repeat(20);
     let options = greedy().with_max_tokens(2).with_prompt_progress(true);
@@ -376,7 +376,7 @@ mod typed {
     }
 
     #[test]
-    fn an_answer_is_a_value_of_a_type() {
+    fn answers_parse_into_typed_values() {
         let question = [Message::user("Tell me about Paris.")];
         for seed in 0..4 {
             let options = ChatOptions::default().with_seed(seed).with_max_tokens(300);
@@ -389,7 +389,7 @@ mod typed {
     }
 
     #[test]
-    fn an_answer_that_is_no_value_says_why() {
+    fn invalid_typed_answers_report_the_reason() {
         let question = [Message::user("Tell me about Paris.")];
         let short = ChatOptions::from(greedy().with_max_tokens(3));
         let error = DEMO.chat_as::<City>(&question, &short).unwrap_err();

@@ -53,7 +53,7 @@ fn the_order_of_samplers_matters() {
 }
 
 #[test]
-fn samplers_that_are_not_named_do_not_run() {
+fn only_listed_samplers_run() {
     let hot = GenerateOptions::default().with_temperature(2.0).with_top_k(1).with_seed(1);
     let hot = hot.with_max_tokens(16).with_ignore_eos(true);
     let greedy = greedy().with_max_tokens(16).with_ignore_eos(true);
@@ -82,7 +82,7 @@ fn adaptive_p_chooses_near_its_target() {
 }
 
 #[test]
-fn processors_choose_what_is_said() {
+fn processors_influence_the_choice() {
     let plain = DEMO.chat(&question("France"), &greedy().into()).unwrap();
     assert!(plain.text.contains("Paris"), "{plain}");
     let seen = Arc::new(Mutex::new(Vec::new()));
@@ -159,7 +159,7 @@ fn processors_and_guesses_agree() {
 }
 
 #[test]
-fn banned_phrases_are_never_said() {
+fn banned_phrases_are_never_generated() {
     let plain = DEMO.chat(&question("France"), &greedy().into()).unwrap().text.clone();
     assert_eq!(plain, "The capital of France is Paris.");
     // A phrase within one token, over several tokens, as the whole answer, and several phrases at a time.
@@ -194,7 +194,7 @@ fn banned_phrases_are_never_said() {
 }
 
 #[test]
-fn what_only_began_like_a_phrase_is_said() {
+fn partial_banned_phrases_are_allowed() {
     let options = greedy().with_banned_phrases(vec!["capital of Francesca".into()]);
     let answer = DEMO.chat(&question("France"), &options.into()).unwrap();
     assert_eq!(answer.text, "The capital of France is Paris.");
@@ -249,7 +249,7 @@ fn banned_phrases_with_draws_penalties_and_schemas() {
 }
 
 #[test]
-fn going_back_uses_what_was_computed() {
+fn backtracking_reuses_the_kv_cache() {
     let model = load(ContextParams::default().with_n_batch(16).with_n_ubatch(16));
     let long = "You are a helpful assistant. ".repeat(60);
     let messages = [Message::system(long.trim()), question("France")[0].clone()];
@@ -265,7 +265,7 @@ fn going_back_uses_what_was_computed() {
 }
 
 #[test]
-fn phrases_that_leave_nothing_are_refused() {
+fn empty_banned_phrases_are_rejected() {
     let refused = |phrases: Vec<String>| {
         DEMO.generate("Once", &greedy().with_banned_phrases(phrases)).unwrap_err().to_string()
     };

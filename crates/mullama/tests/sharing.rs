@@ -69,7 +69,7 @@ fn a_prompt_is_computed_once() {
 }
 
 #[test]
-fn a_conversation_goes_on_where_it_was() {
+fn conversations_reuse_their_prefix() {
     let model = load(ContextParams::default());
     let mut messages =
         vec![Message::system(long_system()), Message::user("What is the capital of France?")];
@@ -85,7 +85,7 @@ fn a_conversation_goes_on_where_it_was() {
 }
 
 #[test]
-fn requests_that_come_together_compute_what_they_share_once() {
+fn concurrent_requests_compute_shared_prefixes_once() {
     let model = load(ContextParams::default().with_n_parallel(8));
     let system = long_system();
     let shared = model.count_tokens(&system).unwrap() as u64;
@@ -110,7 +110,7 @@ fn requests_that_come_together_compute_what_they_share_once() {
 }
 
 #[test]
-fn what_is_kept_makes_room() {
+fn cached_prefixes_are_evicted_for_requests() {
     // There is room for two of these at a time.
     let model = load(ContextParams::default().with_n_ctx(512).with_n_parallel(4));
     thread::scope(|scope| {
@@ -134,7 +134,7 @@ fn what_is_kept_makes_room() {
 }
 
 #[test]
-fn requests_give_way_and_are_computed_again() {
+fn preempted_requests_are_recomputed() {
     // All four grow until they no longer fit together.
     let model =
         load(ContextParams::default().with_n_ctx(256).with_n_parallel(4).with_prefix_cache(0));
@@ -165,7 +165,7 @@ fn requests_give_way_and_are_computed_again() {
 }
 
 #[test]
-fn a_request_ends_when_its_time_is_over() {
+fn requests_end_at_their_timeout() {
     let model = load(ContextParams::default().with_n_ctx(60_000));
     let options = greedy().with_ignore_eos(true).with_timeout(0.2);
     let answer = model.generate("Once upon a time", &options).unwrap();
@@ -184,7 +184,7 @@ fn a_request_ends_when_its_time_is_over() {
 }
 
 #[test]
-fn a_seed_uses_what_was_kept() {
+fn seeded_requests_use_the_prefix_cache() {
     let model = load(ContextParams::default());
     let options = GenerateOptions::default().with_seed(7).with_max_tokens(24).with_temperature(1.3);
     let first = model.generate("Once upon a time", &options).unwrap();
@@ -199,7 +199,7 @@ fn a_seed_uses_what_was_kept() {
 }
 
 #[test]
-fn calls_with_a_seed_one_after_the_other_are_the_same_to_the_last_bit() {
+fn repeated_seeded_calls_are_bitwise_equal() {
     let model = load(ContextParams::default());
     let options = GenerateOptions::default()
         .with_seed(11)
@@ -231,7 +231,7 @@ fn calls_with_a_seed_one_after_the_other_are_the_same_to_the_last_bit() {
 }
 
 #[test]
-fn a_model_can_finish_what_it_was_given_before_it_closes() {
+fn finish_completes_queued_requests_before_closing() {
     let model = load(ContextParams::default().with_n_parallel(2));
     let options = greedy().with_ignore_eos(true).with_max_tokens(100);
     let streams: Vec<_> = (0..6).map(|_| model.stream("Hello", &options).unwrap()).collect();
@@ -248,7 +248,7 @@ fn a_model_can_finish_what_it_was_given_before_it_closes() {
 }
 
 #[test]
-fn what_left_the_cache_is_copied_back() {
+fn evicted_prefixes_are_restored_from_system_ram() {
     let small = ContextParams::default().with_n_ctx(256);
     let ask_all = |model: &Model| {
         // Each needs most of the cells.

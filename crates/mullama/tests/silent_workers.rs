@@ -73,25 +73,25 @@ const ENDLESS_SECONDS: &str = "3600";
 
 #[cfg(unix)]
 #[test]
-fn calls_end_in_time_though_the_worker_is_silent() {
+fn calls_time_out_with_silent_workers() {
     run_scenario("calls", ENDLESS_SECONDS);
 }
 
 #[cfg(unix)]
 #[test]
-fn a_model_closes_though_its_worker_is_silent() {
+fn models_close_with_silent_workers() {
     run_scenario("close", ENDLESS_SECONDS);
 }
 
 #[cfg(unix)]
 #[test]
-fn a_process_ends_though_a_worker_is_silent() {
+fn processes_exit_with_silent_workers() {
     run_scenario("exit", ENDLESS_SECONDS);
 }
 
 #[cfg(unix)]
 #[test]
-fn silence_has_a_limit() {
+fn silence_timeout_applies_to_calls_and_loading() {
     run_scenario("limit", "5");
     run_scenario("load", "5");
 }
@@ -99,7 +99,7 @@ fn silence_has_a_limit() {
 /// The worker and its connections are alive, but nothing arrives.
 #[cfg(unix)]
 #[test]
-fn a_network_that_drops_what_it_should_pass_on_has_the_same_limit() {
+fn silence_timeout_applies_to_lost_packets() {
     run_scenario("network", "5");
 }
 
@@ -267,7 +267,7 @@ fn assert_survives(address: &str, what: &str) -> bool {
 }
 
 #[test]
-fn answers_that_make_no_sense_are_errors() {
+fn invalid_worker_answers_are_errors() {
     let _turn = lock_turn();
     let worker = Worker::start();
     let beside = load(&[&worker], all()).unwrap();
@@ -314,7 +314,7 @@ fn answers_that_make_no_sense_are_errors() {
 
 /// Answers of all kinds with random changes, which are the same in every run.
 #[test]
-fn answers_of_random_bytes_are_survived() {
+fn random_worker_answers_do_not_crash() {
     let _turn = lock_turn();
     let worker = Worker::start();
     let beside = load(&[&worker], all()).unwrap();

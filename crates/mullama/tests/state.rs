@@ -88,7 +88,7 @@ fn a_state_does_not_depend_on_the_kernels() {
 }
 
 #[test]
-fn a_state_of_something_else_is_refused() {
+fn states_of_other_models_are_rejected() {
     let model = load("demo", ContextParams::default());
     let prompt = prompt(&model);
     let state = model.save_state(prompt.as_str()).unwrap();
@@ -134,7 +134,7 @@ fn a_state_can_be_saved_and_restored_while_others_run() {
 }
 
 #[test]
-fn what_is_no_state_of_the_model_is_not_read() {
+fn invalid_state_files_are_not_read() {
     let model = load("demo", ContextParams::default().with_n_ctx(256));
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name);
@@ -169,7 +169,7 @@ fn what_is_no_state_of_the_model_is_not_read() {
 }
 
 #[test]
-fn a_model_goes_on_without_its_file() {
+fn models_work_after_their_file_is_removed() {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name);
     fs::copy(fixture("small"), at("model.gguf")).unwrap();
@@ -195,7 +195,7 @@ fn signed(mut state: Vec<u8>) -> Vec<u8> {
 }
 
 #[test]
-fn a_state_that_somebody_wrote_has_no_part_in_other_answers() {
+fn forged_states_do_not_affect_other_answers() {
     let tiny = || load(fixture("tiny").to_str().unwrap(), ContextParams::default().with_n_ctx(256));
     let model = tiny();
     let state = tiny().save_state("hello world").unwrap();

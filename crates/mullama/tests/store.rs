@@ -52,7 +52,7 @@ fn child() {
 }
 
 #[test]
-fn in_a_process_each() {
+fn cases_run_in_separate_processes() {
     for (name, _) in cases() {
         let folder = tempfile::tempdir().unwrap();
         let output = Command::new(std::env::current_exe().unwrap())

@@ -17,7 +17,7 @@ struct Assistant {
 }
 
 #[test]
-fn everything_can_be_shown() {
+fn public_types_implement_debug() {
     let load = Model::load("no-such-model", ModelParams::default(), ContextParams::default());
     assert_eq!(load.unwrap_err().kind(), ErrorKind::NotFound);
     let assistant = Assistant { model: DEMO.clone(), chat: DEMO.start_chat().with_system("Hi.") };

@@ -264,7 +264,7 @@ fn worker_that_is_heard(name: &str) -> (Worker, std::path::PathBuf) {
 
 /// Whatever a program sends, other programs are still served correctly.
 #[test]
-fn requests_that_no_program_sends() {
+fn malformed_requests_do_not_affect_other_programs() {
     const COUNT: u64 = 420;
     let _turn = lock_turn();
     let (mut worker, log) = worker_that_is_heard("requests");
@@ -317,7 +317,7 @@ fn requests_that_no_program_sends() {
 
 /// Opens more silent connections than the maximum number of connections.
 #[test]
-fn silent_connections_shut_nobody_out() {
+fn silent_connections_do_not_block_others() {
     let _turn = lock_turn();
     let worker = Worker::start();
     let silent: Vec<_> = (0..40).map(|_| TcpStream::connect(&worker.address).unwrap()).collect();
@@ -442,7 +442,7 @@ mod processes {
     }
 
     #[test]
-    fn the_engines_processes_end_with_what_they_serve() {
+    fn engine_processes_end_with_their_connection() {
         let _turn = lock_turn();
         let mut worker = Worker::start();
         let model = load(&[&worker], all()).unwrap();
@@ -460,7 +460,7 @@ mod processes {
 
     /// If no process can be started, a connection is rejected, and others are still served.
     #[test]
-    fn no_process_is_an_end_of_one_connection() {
+    fn failed_process_starts_reject_one_connection() {
         use mullama_testkit::limit::{Limit, limit};
         let _turn = lock_turn();
         let mut last = Vec::new();

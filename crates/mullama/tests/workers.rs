@@ -18,7 +18,7 @@ fn remote_layers(model: &Model) -> Vec<u32> {
 }
 
 #[test]
-fn two_workers() {
+fn layers_are_split_over_two_workers() {
     let _turn = lock_turn();
     let (one, two) = (Worker::start(), Worker::start());
     let names = [rpc::connect(&one.address).unwrap(), rpc::connect(&two.address).unwrap()].concat();
@@ -55,7 +55,7 @@ fn two_workers() {
 }
 
 #[test]
-fn a_worker_beside_this_machines_gpu() {
+fn worker_and_local_gpu_are_used_together() {
     let _turn = lock_turn();
     let local = gpu::devices()
         .into_iter()
@@ -75,7 +75,7 @@ fn a_worker_beside_this_machines_gpu() {
 }
 
 #[test]
-fn models_that_name_no_worker_are_put_on_none() {
+fn models_without_rpc_servers_use_no_worker() {
     let _turn = lock_turn();
     let worker = Worker::start();
     let with = load(&[&worker], ModelParams::default().with_n_gpu_layers(-1)).unwrap();
@@ -86,7 +86,7 @@ fn models_that_name_no_worker_are_put_on_none() {
 }
 
 #[test]
-fn a_worker_that_dies_is_an_error_and_a_new_one_works() {
+fn lost_workers_are_errors_and_can_be_replaced() {
     let _turn = lock_turn();
     let mut worker = Worker::start();
     let other = load(&[], ModelParams::default()).unwrap();
@@ -119,7 +119,7 @@ fn a_worker_that_dies_is_an_error_and_a_new_one_works() {
 }
 
 #[test]
-fn addresses_where_no_worker_is() {
+fn addresses_without_a_worker_are_errors() {
     let _turn = lock_turn();
     let refused = |address: String| {
         let params = ModelParams::default().with_rpc_servers([address]);

@@ -3,7 +3,7 @@
 use std::process::Command;
 
 #[test]
-fn nothing_ends_a_process() {
+fn fuzz_targets_run_without_crashes() {
     let output = Command::new(env!("CARGO_BIN_EXE_mullama-fuzz"))
         .args(["run", "--inputs", "40"])
         .output()

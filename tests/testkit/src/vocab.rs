@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn bytes_are_written_as_in_gpt2() {
+    fn byte_characters_match_gpt2() {
         let bytes: Vec<char> = byte_characters().collect();
         assert_eq!(bytes[usize::from(b'A')], 'A');
         assert_eq!(bytes[usize::from(b' ')], 'Ġ');

@@ -12,7 +12,7 @@ use mullama_testkit::fixture;
 use mullama_testkit::probe::{Stage, Verdict};
 
 #[test]
-fn the_engine_answers_as_recorded() {
+fn engine_verdicts_match_the_records() {
     let good = fs::read(fixture("tiny")).unwrap();
     assert_eq!(verdict(&fixture("tiny")), Verdict::Accepts.to_string());
 

@@ -67,7 +67,7 @@ fn agrees(bytes: &[u8], about: &str) -> bool {
 }
 
 #[test]
-fn the_engine_reads_what_is_read_here() {
+fn engine_and_reader_agree_on_headers() {
     // SAFETY: the callback is a function.
     unsafe { sys::llama_log_set(Some(hear_nothing), ptr::null_mut()) };
     for name in ["vocab", "tiny", "encoder", "moe", "recurrent", "small"] {
@@ -97,7 +97,7 @@ fn the_engine_reads_what_is_read_here() {
 }
 
 #[test]
-fn texts_that_are_written_are_read() {
+fn written_texts_are_read_back() {
     let bytes = fs::read(fixture("tiny")).unwrap();
     let header = GgufHeader::from_reader(&bytes[..], bytes.len() as u64, "it").unwrap();
     assert_eq!(header.text("tokenizer.chat_template"), Some(mullama_testkit::CHAT_TEMPLATE));

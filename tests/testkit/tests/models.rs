@@ -86,7 +86,7 @@ fn the_same_seed_gives_the_same_bytes() {
 }
 
 #[test]
-fn weights_have_the_deviation_they_should() {
+fn weights_have_the_expected_deviation() {
     let file = Temporary::new("deviation");
     let shape = Shape { n_embd: 64, ..preset("tiny").unwrap().shape };
     write_model(&file.0, &shape, WeightType::F32, 1).unwrap();
@@ -132,7 +132,7 @@ fn control_tokens_are_known_to_the_engine() {
 }
 
 #[test]
-fn a_vocabulary_alone_is_no_model() {
+fn vocabulary_files_are_not_models() {
     let file = Temporary::new("vocab");
     vocab_only(&file.0, &preset("tiny").unwrap().shape).unwrap();
     drop(Tokenizer::open(&file.0));
@@ -140,7 +140,7 @@ fn a_vocabulary_alone_is_no_model() {
 }
 
 #[test]
-fn models_quantise() {
+fn models_can_be_quantised() {
     let file = Temporary::new("quantised");
     start_engine();
     quantize(&fixture("small"), &file.0, LLAMA_FTYPE_MOSTLY_Q4_K_M).unwrap();
@@ -151,7 +151,7 @@ fn models_quantise() {
 }
 
 #[test]
-fn threads_and_processes_may_ask_at_once() {
+fn fixtures_may_be_requested_concurrently() {
     let dir = env::temp_dir().join(format!("mullama-testkit-{}", process::id()));
     let moe = preset("moe").unwrap();
     let whole = fs::read(fixture("moe")).unwrap();

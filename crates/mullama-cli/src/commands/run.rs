@@ -196,7 +196,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn backslashes_stand_for_what_llama_cpp_takes_them_for() {
+    fn escape_sequences_match_llama_cpp() {
         for (text, plain) in [
             ("a\\nb\\tc", "a\nb\tc"),
             (r#"\"a\" \'b\' \\n"#, r#""a" 'b' \n"#),

@@ -222,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn questions_are_text() {
+    fn lines_without_a_command_are_prompts() {
         assert_eq!(parse("  "), Ok(Line::Empty));
         assert_eq!(parse("\"\"\"\"\"\""), Ok(Line::Empty));
         assert_eq!(parse("What is a / b?"), Ok(Line::Ask("What is a / b?".into())));
@@ -273,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn texts_go_on_until_the_quotes_are_closed() {
+    fn triple_quotes_span_lines() {
         let mut lines = LineBuffer::default();
         assert_eq!(lines.add("one"), Some("one".into()));
         assert_eq!(lines.add("\"\"\"a"), None);

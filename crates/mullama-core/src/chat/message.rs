@@ -610,7 +610,7 @@ mod tests {
     }
 
     #[test]
-    fn messages_are_read_as_clients_send_them_back() {
+    fn assistant_messages_of_api_clients_are_accepted() {
         let mut said = Message::assistant("Hi");
         for (name, value) in [
             ("refusal", Value::Null),
@@ -653,7 +653,7 @@ mod tests {
     }
 
     #[test]
-    fn calls_are_read_in_either_form() {
+    fn tool_calls_are_read_with_text_or_object_arguments() {
         let function = json!({"name": "f", "arguments": "{\"a\":1}"});
         let call = json!({"id": "c", "type": "function", "function": function});
         let called = |calls: Value| {
@@ -682,7 +682,7 @@ mod tests {
     }
 
     #[test]
-    fn templates_get_parts_as_one_text() {
+    fn text_parts_are_joined_for_templates() {
         let parts = json!([
             {"type": "text", "text": "a", "cache_control": {"type": "ephemeral"}},
             {"type": "input_text", "text": "b"},
@@ -716,7 +716,7 @@ mod tests {
     }
 
     #[test]
-    fn misspelt_fields_get_the_nearest() {
+    fn misspelt_fields_get_suggestions() {
         for (wrong, meant) in [
             ("contnet", Some("content")),
             ("tool_call", Some("tool_calls")),
@@ -738,7 +738,7 @@ mod tests {
     }
 
     #[test]
-    fn nul_is_refused_by_place() {
+    fn nul_bytes_are_rejected_with_their_place() {
         for (message, place) in [
             (json!({"role": "user", "content": "a\0b"}), ".content"),
             (json!({"role": "user", "content": ["a", "\0"]}), ".content[1].text"),
@@ -792,7 +792,7 @@ mod tests {
     }
 
     #[test]
-    fn what_no_template_takes_is_refused_by_place() {
+    fn unsupported_content_is_rejected_with_its_place() {
         let sound = json!({"type": "input_audio", "input_audio": {"data": "", "format": "wav"}});
         let sound = json!([{"role": "user", "content": [sound]}]);
         let error = Message::list_from_json(sound).unwrap()[0].to_template_json(4).unwrap_err();

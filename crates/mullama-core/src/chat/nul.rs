@@ -40,7 +40,7 @@ mod tests {
     use crate::ErrorKind;
 
     #[test]
-    fn places_are_told() {
+    fn nul_errors_name_the_place() {
         let refused = |value: Value| {
             let refuse = |place: &str, what: &str| {
                 Error::new(ErrorKind::InvalidArgument, format!("here{place}: {what}"))

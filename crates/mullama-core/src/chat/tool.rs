@@ -275,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn outputs_are_what_a_model_reads() {
+    fn tool_outputs_become_text() {
         assert_eq!("x".into_tool_output().text(), "x");
         assert_eq!(json!("x").into_tool_output().text(), "x");
         assert_eq!(json!({"a": 1}).into_tool_output().text(), "{\"a\":1}");

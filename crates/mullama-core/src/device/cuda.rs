@@ -58,7 +58,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_first_model_decides() {
+    fn first_model_sets_cuda_settings() {
         let applied = OnceLock::new();
         let mut count = 0;
         let no_graphs = CudaSettings::default().with_graphs(false);

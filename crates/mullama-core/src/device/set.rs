@@ -93,7 +93,7 @@ mod tests {
     use crate::device::{SimulatedGpu, simulate};
 
     #[test]
-    fn the_largest_gpus_are_used_or_the_first_that_are_named() {
+    fn gpu_limit_selects_the_largest_or_first_named() {
         let gpu = |gib: u64| SimulatedGpu {
             backend: "cuda".to_owned(),
             description: format!("{gib} GiB"),

@@ -230,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn tokens_have_rows_of_their_own() {
+    fn unpooled_embeddings_have_one_row_per_token() {
         let matrix = Embeddings::new(
             (0..10_u8).map(f32::from).collect(),
             2,
@@ -245,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn the_best_come_first_and_what_is_no_number_last() {
+    fn rankings_sort_by_score_with_nan_last() {
         let usage = EmbeddingUsage::default();
         let ranked = |top_n| {
             let ranked = Reranking::new([0.5, f32::NAN, 2.0, 0.5], top_n, usage);

@@ -76,7 +76,7 @@ mod tests {
     const STACK: usize = 64 << 10;
 
     #[test]
-    fn abandoned_work_takes_a_limited_number_of_threads() {
+    fn abandoned_background_work_uses_limited_threads() {
         let (begun, beginnings) = flume::unbounded();
         let (release, held) = flume::bounded::<()>(0);
         for _ in 0..3 * MAX_THREADS {

@@ -63,7 +63,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_call_has_the_stack_that_it_needs() {
+    fn deep_calls_get_a_larger_stack() {
         #[allow(clippy::large_stack_arrays, reason = "what is tested")]
         fn deep(left: usize) -> usize {
             let frame = std::hint::black_box([left as u8; 1024]);

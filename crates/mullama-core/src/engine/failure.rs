@@ -63,7 +63,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn words_are_understood() {
+    fn engine_messages_map_to_failures() {
         for (said, meant) in [
             ("failed to allocate CUDA0 buffer of size 1", Failure::OutOfMemory),
             ("std::bad_alloc", Failure::OutOfMemory),

@@ -142,7 +142,7 @@ mod tests {
     const LONG: Duration = Duration::from_secs(60);
 
     #[test]
-    fn what_is_late_is_ended_once() {
+    fn deadline_watch_fires_once_after_the_grace_period() {
         let (sender, receiver) = flume::unbounded();
         let end = |name: &'static str| {
             let sender = sender.clone();

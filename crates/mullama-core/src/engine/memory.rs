@@ -249,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_host_owns_is_the_hosts() {
+    fn host_buffers_count_as_system_ram() {
         let breakdown = r#"[
             {"buffer_type": "CPU", "device": "CPU", "host": true, "max_size": 99, "model": 1, "context": 2, "compute": 4},
             {"buffer_type": "G0_Host", "device": "G0", "host": true, "max_size": 99, "model": 0, "context": 0, "compute": 8},

@@ -219,7 +219,7 @@ mod tests {
 
     #[test]
     #[allow(clippy::single_range_in_vec_init, reason = "lists of ranges")]
-    fn parts_keep_what_people_wrote() {
+    fn splitting_preserves_user_ranges() {
         let prompt = Prompt { text: "a<a>|b|<a>".to_owned(), written: vec![1..4, 7..10] };
         let parts = prompt.split('|');
         let texts: Vec<_> = parts.iter().map(|part| part.text.as_str()).collect();
@@ -229,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn beginnings_are_told() {
+    fn partial_special_tokens_are_detected() {
         for (text, is_begun) in
             [("x<", true), ("x<a", true), ("<a>", true), ("x", false), ("", false)]
         {

@@ -493,7 +493,7 @@ mod tests {
     ];
 
     #[test]
-    fn parts_of_a_text_give_the_tokens_of_the_whole() {
+    fn tokenizing_in_parts_equals_tokenizing_whole() {
         let no_space = ("tokenizer.ggml.add_space_prefix", false.into());
         let phi = ("general.name", "phi3".into());
         let ends = ("tokenizer.ggml.add_eos_token", true.into());
@@ -525,7 +525,7 @@ mod tests {
     }
 
     #[test]
-    fn a_megabyte_of_anything_is_tokenised() {
+    fn megabyte_texts_are_tokenised() {
         for name in ["vocab-pieces", "vocab-unigram", "vocab-rwkv", "vocab-plamo2", "encoder"] {
             let vocab = vocabulary(name, &[]);
             for part in PARTS {
@@ -536,7 +536,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_end_where_no_match_goes_on() {
+    fn longest_line_ends_at_line_breaks_before_text() {
         let lengths = [("", 0), ("ab", 2), ("ab\ncde", 3), ("ab\n \n cde", 6), ("\n\n\n", 3)];
         for (text, length) in lengths {
             assert_eq!(longest_line(text), length, "{text:?}");

@@ -478,7 +478,7 @@ mod tests {
     }
 
     #[test]
-    fn what_places_alike_hashes_alike() {
+    fn equal_placements_have_equal_hashes() {
         let hash = |params: &ModelParams| {
             let devices = DeviceSet::processors();
             let mut hasher = std::hash::DefaultHasher::new();
@@ -520,7 +520,7 @@ mod tests {
     }
 
     #[test]
-    fn too_many_patterns_are_refused_by_the_option_that_gave_them() {
+    fn excess_patterns_name_their_option() {
         let error = |params: ModelParams| {
             WeightSettings::resolve(&params, &DeviceSet::processors()).map(drop).unwrap_err()
         };

@@ -325,7 +325,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn layers_are_read_from_the_engines_words() {
+    fn layer_devices_are_read_from_the_log() {
         let line = "load_tensors: layer   7 assigned to device Vulkan0, is_swa = 0";
         assert_eq!(read_assignment(line), Some("Vulkan0"));
         let line = "load_tensors: layer   7 assigned to device Meta(CUDA0,CUDA1), is_swa = 0";

@@ -22,7 +22,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn windows_move_or_stand_still() {
+    fn sliding_and_chunked_windows_start_correctly() {
         let moving = Window { size: 4, is_chunked: false };
         assert_eq!([0, 3, 4, 9].map(|n_past| moving.start(n_past)), [0, 0, 1, 6]);
         let chunked = Window { is_chunked: true, ..moving };

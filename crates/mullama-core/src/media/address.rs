@@ -53,7 +53,7 @@ mod tests {
     const MOST: u64 = 64 << 20;
 
     #[test]
-    fn data_is_read_from_addresses() {
+    fn data_urls_are_decoded() {
         for (address, bytes) in [
             ("data:image/png;base64,AAEC", &[0, 1, 2][..]),
             ("DATA:;BASE64,AAE=", &[0, 1]),
@@ -66,7 +66,7 @@ mod tests {
     }
 
     #[test]
-    fn other_addresses_are_refused() {
+    fn non_data_urls_are_rejected() {
         for (address, said) in [
             ("http://127.0.0.1/cat.png", "nothing is fetched"),
             ("https://example.com/cat.png", "nothing is fetched"),

@@ -232,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn every_format_gives_the_same_pixels() {
+    fn all_formats_decode_to_the_same_pixels() {
         for format in [ImageFormat::Png, ImageFormat::Bmp, ImageFormat::WebP, ImageFormat::Gif] {
             let picture = decode(&encoded(red(), format)).unwrap();
             assert_eq!((picture.width, picture.height), (4, 2), "{format:?}");
@@ -243,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn limits_are_those_that_are_set() {
+    fn image_limits_are_configurable() {
         let file = encoded(red(), ImageFormat::Png);
         let with = |limits: MediaLimits| decode_within(&file, &limits).err();
         let limits = MediaLimits::default();
@@ -256,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn pixels_come_back_as_they_were() {
+    fn raw_pixels_round_trip() {
         let file = encode_pixels(4, 2, 3, &red()).unwrap();
         assert_eq!(decode(&file).unwrap().pixels, red().into_raw());
         for (size, channels) in [((4, 2), 4), ((4, 3), 3), ((0, 0), 3), ((12, 1), 2)] {
@@ -279,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn a_picture_is_turned_as_it_says() {
+    fn exif_orientation_is_applied() {
         // An EXIF block with one entry: orientation 6, a quarter turn clockwise.
         let exif = [
             b"II*\0\x08\0\0\0\x01\0".as_slice(),
@@ -296,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_picture_is_refused() {
+    fn invalid_images_are_rejected() {
         let png = encoded(red(), ImageFormat::Png);
         let mut bomb = png.clone();
         // The size in the IHDR chunk, then its CRC.
@@ -376,7 +376,7 @@ mod tests {
     }
 
     #[test]
-    fn stand_ins_are_no_tokens_and_tell_pictures_apart() {
+    fn placeholders_are_negative_and_unique_per_image() {
         let (one, other) = (Digest::of(b"a"), Digest::of(b"b"));
         let first = stand_ins(&one, 0, 20);
         assert!(first.len() == 20 && first.iter().all(|&token| token < 0));

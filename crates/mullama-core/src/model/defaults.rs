@@ -70,7 +70,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_model_brings_comes_before_a_chat() {
+    fn default_messages_precede_the_chat() {
         let defaults = ModelDefaults {
             system: Some(Message::system("S")),
             messages: vec![Message::user("U"), Message::assistant("A")],

@@ -176,7 +176,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn kv_types_are_one_or_a_pair() {
+    fn kv_types_are_a_name_or_a_pair() {
         let types = |value: Value| serde_json::from_value::<KvCacheTypes>(value).ok();
         assert_eq!(types("q8_0".into()), Some(KvCacheType::Q8_0.into()));
         let pair = KvCacheTypes { keys: KvCacheType::Q8_0, values: KvCacheType::Iq4Nl };

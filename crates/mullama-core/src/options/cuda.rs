@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn names_and_switches_are_written_in_several_ways() {
+    fn setting_names_and_booleans_have_several_spellings() {
         let expected = CudaSettings::default().with_graphs(false).with_offload_min_batch(64);
         for written in [
             json!({"graphs": false, "offload_min_batch": 64}),

@@ -200,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn names_follow_the_language() {
+    fn option_names_follow_the_naming_style() {
         let options = parse(json!({"max_tokens": 3, "top_p": 0.5}), Naming::Snake).unwrap();
         assert_eq!((options.max_tokens, options.top_p), (Some(3), Some(0.5)));
         let options = parse(json!({"maxTokens": 3, "topNSigma": 1}), Naming::Camel).unwrap();
@@ -217,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_set_can_be_read_and_set_again() {
+    fn options_round_trip_through_given() {
         let given = json!({
             "n_gpu_layers": "auto", "tensor_overrides": { "b": "CPU", "a": "CPU" },
             "split_mode": "row", "kv_cache_type": ["q8_0", "iq4_nl"], "context_size": 512,
@@ -233,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn minus_one_is_no_limit() {
+    fn minus_one_means_no_limit() {
         let options = parse(json!({"max_tokens": -1, "seed": -1}), Naming::Snake).unwrap();
         assert_eq!((options.max_tokens, options.seed), (None, None));
         assert_eq!(parse(json!({"top_k": -1}), Naming::Snake).unwrap().top_k, Some(0));
@@ -272,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn unknown_names_get_the_nearest() {
+    fn unknown_options_get_suggestions() {
         let error = parse(json!({"temprature": 1}), Naming::Snake).unwrap_err();
         assert_eq!(error.to_string(), "option `temprature`: there is no such option");
         assert_eq!(error.hint(), Some("did you mean `temperature`?"));

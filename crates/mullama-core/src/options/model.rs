@@ -246,7 +246,7 @@ mod tests {
 
     #[test]
     #[allow(clippy::needless_borrows_for_generic_args, reason = "as the documentation writes it")]
-    fn setters_take_what_the_documentation_shows() {
+    fn setters_accept_documented_values() {
         let params = ModelParams::default()
             .with_n_gpu_layers(-1)
             .with_split_mode(SplitMode::Layer)

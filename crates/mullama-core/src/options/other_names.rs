@@ -80,7 +80,7 @@ mod tests {
     use crate::options::{ChatOptions, ContextParams, ModelParams, OptionSet as _, OptionSpec};
 
     #[test]
-    fn names_of_other_projects_lead_to_ours() {
+    fn option_names_of_other_projects_get_hints() {
         let known = ["context_size", "max_tokens"];
         let hint = |key: &str| hint(key, &known, Naming::Snake).unwrap_or_default();
         assert!(hint("n_ctx").contains("`context_size`"), "{}", hint("n_ctx"));

@@ -93,7 +93,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ranges_say_what_they_take() {
+    fn range_errors_state_the_range() {
         let refused = |result: Result<()>| result.unwrap_err().to_string();
         check_range("top_p", &0.5, &(0.0..=1.0)).unwrap();
         let error = refused(check_range("top_p", &1.5, &(0.0..=1.0)));

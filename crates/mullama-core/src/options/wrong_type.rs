@@ -83,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn types_have_no_names_of_rust() {
+    fn type_errors_avoid_rust_type_names() {
         let whole = "expected a whole number from 0 to 4294967295, not";
         assert_eq!(error_text::<u32>(json!(true)), format!("{whole} `true`"));
         assert_eq!(error_text::<u32>(json!(-5)), format!("{whole} `-5`"));

@@ -175,7 +175,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn mapped_weights_need_not_fit_the_machines_memory() {
+    fn mapped_weights_may_exceed_system_ram() {
         let budget = |name: &str, free, margin| Budget {
             name: name.to_owned(),
             device: None,

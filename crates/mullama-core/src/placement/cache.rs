@@ -163,7 +163,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn answers_are_written_once_when_the_search_ends() {
+    fn placement_cache_is_written_once_on_drop() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("placements/model.json");
         let cache = || Cache { file: file.clone(), about: 0, is_changed: Cell::new(false) };

@@ -43,7 +43,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_largest_with_room_is_found_in_few_tries() {
+    fn largest_fitting_value_is_found_in_few_tries() {
         let tries = |most: u32, room: &dyn Fn(u32) -> f64| {
             let asked = RefCell::new(Vec::new());
             let found = largest((0, room(0)), most, |n| {

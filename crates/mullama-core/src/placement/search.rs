@@ -455,7 +455,7 @@ mod tests {
     }
 
     #[test]
-    fn auto_fits_and_is_at_most_one_layer_below_the_best() {
+    fn auto_fits_within_one_layer_of_the_optimum() {
         println!("model   devices (MiB)      auto  best");
         for (model, sizes) in
             [("small", [64_u64, 24, 16, 12, 8, 2]), ("large", [400, 120, 60, 40, 20, 4])]
@@ -486,7 +486,7 @@ mod tests {
     }
 
     #[test]
-    fn more_layers_than_there_are_means_what_fits() {
+    fn excess_layer_counts_offload_what_fits() {
         let asked = |search: &mut PlacementSearch<'_>, layers: Option<u32>| {
             search.request.are_layers_open = false;
             search.request.asked.weights.n_gpu_layers = layers;
@@ -515,7 +515,7 @@ mod tests {
     }
 
     #[test]
-    fn experts_go_to_the_cpu_before_whole_layers() {
+    fn experts_move_to_the_cpu_before_whole_layers() {
         let needed = |experts: HostExperts| {
             on_devices("moe", &[1 << 30], |search| {
                 let all = search.request.asked.clone().with_host_experts(experts);

@@ -94,7 +94,7 @@ mod tests {
     use crate::planner::{DeviceSpec, PlanOptions, Shape, plan};
 
     #[test]
-    fn a_part_on_gpus_is_held_against_the_whole_of_a_smaller_one() {
+    fn partial_offload_is_compared_with_a_smaller_quantisation() {
         let shape: Shape =
             "architecture=llama,block_count=40,embedding_length=5120,feed_forward_length=13824,\
                             attention.head_count=40,vocab_size=32000,quantization=Q8_0"

@@ -217,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_fit_has_alternatives_that_do() {
+    fn plans_that_do_not_fit_offer_fitting_alternatives() {
         let file = fixture("large");
         let model = PlanModel::read(&file, &PlanOptions::default()).unwrap();
         let options = PlanOptions::default()
@@ -237,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn sweeps_go_from_end_to_end() {
+    fn sweeps_cover_the_whole_range() {
         let file = fixture("small");
         let model = PlanModel::read(&file, &PlanOptions::default()).unwrap();
         let options = PlanOptions::default().with_devices([DeviceSpec::new(12 << 20)]);

@@ -417,14 +417,14 @@ mod tests {
     use crate::planner::shape::file_type;
 
     #[test]
-    fn the_types_that_are_measured_exist() {
+    fn calibration_types_exist() {
         for name in TYPES {
             file_type(name).unwrap();
         }
     }
 
     #[test]
-    fn main_memory_is_measured() {
+    fn memory_bandwidth_is_measured() {
         let rate = read_bandwidth();
         assert!((1e8..1e13).contains(&rate), "{rate}");
     }

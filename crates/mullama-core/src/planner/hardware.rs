@@ -286,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn the_data_are_sound() {
+    fn hardware_presets_are_plausible() {
         assert!(presets().len() > 200);
         for preset in presets() {
             let name = &preset.name;
@@ -310,7 +310,7 @@ mod tests {
     }
 
     #[test]
-    fn names_are_understood_as_people_write_them() {
+    fn hardware_names_have_several_spellings() {
         assert_eq!(found("RTX 4090"), ("RTX 4090", 24));
         assert_eq!(found("nvidia geforce rtx 4090"), ("RTX 4090", 24));
         assert_eq!(found("rtx4060ti 16gb"), ("RTX 4060 Ti 16GB", 16));
@@ -321,7 +321,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_clear_is_asked() {
+    fn ambiguous_hardware_names_list_candidates() {
         assert!(hint("RTX 4060 Ti").contains("RTX 4060 Ti 8GB, RTX 4060 Ti 16GB"));
         assert!(hint("M4 Max").contains("M4 Max 36GB"));
         assert!(hint("RTX 4090 48GB").contains("24GB"));
@@ -330,7 +330,7 @@ mod tests {
     }
 
     #[test]
-    fn links_and_memory_have_rates() {
+    fn links_and_memory_types_have_bandwidths() {
         assert_eq!(count("2x RTX 3090"), Some((2, "RTX 3090")));
         assert_eq!(count("RTX 3090"), None);
         assert!(link("PCIe 4.0 x16").is_some_and(|rate| (20e9..32e9).contains(&rate)));

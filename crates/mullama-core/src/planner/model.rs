@@ -250,7 +250,7 @@ mod tests {
     use crate::planner::{DeviceSpec, plan};
 
     #[test]
-    fn options_count_gpus_in_their_own_order() {
+    fn gpu_options_use_the_order_of_devices() {
         let path = mullama_testkit::fixture("small");
         let all = |bytes: u64, params: ModelParams| {
             let device = || DeviceSpec::new(bytes);

@@ -59,7 +59,7 @@ mod tests {
     use crate::options::ContextParams;
 
     #[test]
-    fn an_open_context_is_made_smaller_and_one_that_was_asked_for_is_not() {
+    fn only_default_context_sizes_are_reduced_to_fit() {
         let plan_with = |context: ContextParams, host: u64| {
             let options = PlanOptions::default()
                 .with_context(context)

@@ -304,7 +304,7 @@ mod tests {
     }
 
     #[test]
-    fn the_engine_says_what_a_shape_holds() {
+    fn shape_sizes_match_published_models() {
         let shape: Shape = LLAMA_8B.parse().unwrap();
         // The published model has 8,030,261,248 parameters, without the 64 frequency factors.
         let header = GgufHeader::read(shape.header().unwrap()).unwrap();
@@ -321,7 +321,7 @@ mod tests {
     }
 
     #[test]
-    fn a_model_in_another_quantisation_has_the_sizes_that_the_quantiser_makes() {
+    fn requantised_sizes_match_the_quantiser() {
         let wide = mullama_testkit::fixture("small");
         let header = GgufHeader::read(&wide).unwrap();
         let planned = requantized(&wide, &header, file_type("Q4_K_M").unwrap()).unwrap();
@@ -340,7 +340,7 @@ mod tests {
     }
 
     #[test]
-    fn shapes_that_cannot_be_are_refused() {
+    fn invalid_shapes_are_rejected() {
         let refused = |text: &str| {
             let error = text.parse::<Shape>().and_then(|shape| shape.header()).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{error:?}");
@@ -357,7 +357,7 @@ mod tests {
     }
 
     #[test]
-    fn types_are_those_of_the_engine() {
+    fn tensor_types_match_the_engine() {
         for number in 0..sys::GGML_TYPE_COUNT {
             // SAFETY: a number below the count; the name is a static string.
             let (name, length, size) = unsafe {

@@ -410,7 +410,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_backends_reach_is_a_share() {
+    fn backend_efficiencies_are_plausible() {
         assert!(measured().len() > 8);
         for one in measured() {
             for share in [one.read(), one.computed()].into_iter().flatten() {
@@ -426,7 +426,7 @@ mod tests {
     }
 
     #[test]
-    fn blocks_are_read_from_names() {
+    fn block_numbers_are_read_from_tensor_names() {
         assert_eq!(block_of("blk.12.attn_q.weight"), Some(12));
         assert_eq!(block_of("output.weight"), None);
     }

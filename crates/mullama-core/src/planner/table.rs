@@ -306,7 +306,7 @@ mod tests {
     }
 
     #[test]
-    fn gpus_that_share_layers_count_all_of_them() {
+    fn tensor_split_gpus_count_all_layers() {
         let path = mullama_testkit::fixture("small");
         let tensor = crate::ModelParams::default().with_split_mode(crate::SplitMode::Tensor);
         let device =
@@ -335,7 +335,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_fit_is_counted_and_listed_when_asked_for() {
+    fn alternatives_that_do_not_fit_are_listed_on_request() {
         let other = |change: &str, fits| super::super::Alternative {
             change: change.to_owned(),
             fits,

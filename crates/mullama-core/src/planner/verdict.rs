@@ -58,7 +58,7 @@ mod tests {
     use super::Verdict::{Batch, Chat, TooSlow};
 
     #[test]
-    fn speeds_are_good_for_something() {
+    fn verdicts_depend_on_speed() {
         let of = [100.0, 8.0, 7.9, 2.0, 1.9, 0.0].map(Verdict::of);
         assert_eq!(of, [Chat, Chat, Batch, Batch, TooSlow, TooSlow]);
     }

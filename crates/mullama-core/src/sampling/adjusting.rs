@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn what_processors_leave_must_be_usable() {
+    fn invalid_logits_of_processors_are_errors() {
         let refused = |processors| {
             let error = adjusted(processors, &[]).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Callback);

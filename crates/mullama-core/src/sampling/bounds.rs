@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn exclusive_bounds_are_the_next_numbers() {
+    fn exclusive_bounds_become_inclusive() {
         for (given, enforced) in [
             (json!({"minimum": 1, "maximum": 2}), json!({"minimum": 1, "maximum": 2})),
             (json!({"exclusiveMinimum": 3}), json!({"minimum": 3.000_000_000_000_000_4})),

@@ -115,7 +115,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_cannot_be_counted_unless_they_are_required() {
+    fn min_properties_needs_required_names() {
         let named = |names: &[&str]| json!({"required": names, "additionalProperties": {}});
         let at_least = |least: u64, more: Value| {
             let mut schema = json!({"minProperties": least});
@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn a_value_has_one_multiple() {
+    fn only_one_multiple_of_is_supported_per_value() {
         let twice = json!({"items": {"allOf": [{"multipleOf": 2}, {"multipleOf": 3}]}});
         assert!(check(&twice).unwrap_err().contains("/items/allOf/"));
         let once = json!({"multipleOf": 2, "anyOf": [{"minimum": 1}, {"multipleOf": 3}]});
@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn schemas_that_double_are_visited_once() {
+    fn shared_subschemas_are_visited_once() {
         let twice = |index: u32| {
             let part = json!({"$ref": format!("#/$defs/d{index}")});
             json!({"allOf": [part, part], "anyOf": [part, part]})

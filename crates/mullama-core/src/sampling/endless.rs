@@ -241,7 +241,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn schemas_that_never_end_are_refused_by_their_place() {
+    fn infinite_schemas_are_rejected_with_their_place() {
         let list = json!({"type": "array", "items": {"$ref": "#"}, "minItems": 1});
         let object = |of: &str| json!({"type": "object", "required": ["a"], "properties": {"a": {"$ref": of}}});
         for (schema, place) in [
@@ -282,7 +282,7 @@ mod tests {
     }
 
     #[test]
-    fn what_can_end_stays() {
+    fn finite_recursive_schemas_are_unchanged() {
         for schema in [
             json!({"type": "array", "items": {"$ref": "#"}}),
             json!({"items": {"$ref": "#"}, "minItems": 1}),
@@ -302,7 +302,7 @@ mod tests {
     }
 
     #[test]
-    fn parts_that_never_end_are_left_out() {
+    fn infinite_optional_parts_are_removed() {
         let mut schema = json!({
             "properties": {"a": {"$ref": "#/$defs/x"}, "b": {"type": "null"}},
             "$defs": {"x": {"type": "array", "items": {"$ref": "#/$defs/x"}, "minItems": 1}},

@@ -616,7 +616,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn characters_may_be_cut_anywhere() {
+    fn partial_utf8_continues_across_pieces() {
         let text = "aé漢🦙";
         for end in 0..=text.len() {
             let (first, partial) = characters(&text.as_bytes()[..end], Partial::default()).unwrap();

@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn draws_have_the_distribution_that_is_wanted_whatever_is_guessed() {
+    fn draws_have_the_target_distribution_for_all_guesses() {
         let wanted = distribution(&[4.0, 3.0, 2.0, 1.0]);
         // 16.3 is exceeded once in a thousand times with three degrees of freedom.
         for guesses in [[4.0, 3.0, 2.0, 1.0], [1.0, 1.0, 1.0, 1.0], [0.1, 0.1, 0.1, 9.0]] {
@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn a_guess_from_the_same_distribution_is_always_taken() {
+    fn guesses_from_the_target_distribution_are_accepted() {
         let same = distribution(&[4.0, 3.0, 2.0, 1.0]);
         for (token, number) in [(0, 0.999), (3, 0.999), (2, 0.5)] {
             assert_eq!(same.sample_given_guess(token, &same, || number), Some(token));

@@ -314,7 +314,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn anchors_around_an_expression_are_left_out() {
+    fn outer_regex_anchors_are_removed() {
         for (given, inner) in [
             ("^a$", "a"),
             (r"\Aa\z", "a"),

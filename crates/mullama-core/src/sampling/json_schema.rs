@@ -431,7 +431,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn parts_have_what_they_refer_to() {
+    fn subschemas_include_referenced_definitions() {
         let schema = json!({
             "type": "object",
             "properties": {
@@ -455,7 +455,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_followed_is_named() {
+    fn unsupported_schema_keywords_are_named() {
         for (schema, said) in [
             (json!({"properties": {"a": {"type": "array", "uniqueItems": true}}}), "uniqueItems"),
             (json!({"not": {"type": "string"}}), "not"),
@@ -483,7 +483,7 @@ mod tests {
     }
 
     #[test]
-    fn the_innermost_part_that_is_refused_is_named() {
+    fn innermost_rejected_subschema_is_named() {
         let part = json!({"type": "string", "pattern": "a{5,2}"});
         for (schema, place) in [
             (
@@ -507,7 +507,7 @@ mod tests {
     }
 
     #[test]
-    fn shapes_have_no_bounds() {
+    fn schema_shapes_omit_bounds() {
         let schema = json!({
             "$ref": "#/$defs/all",
             "$defs": {"all": {

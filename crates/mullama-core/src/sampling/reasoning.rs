@@ -143,7 +143,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn characters_are_not_cut() {
+    fn partial_utf8_is_not_a_character_end() {
         assert!(ends_at_character(b""));
         assert!(ends_at_character("caf\u{e9}".as_bytes()));
         assert!(!ends_at_character(&"caf\u{e9}".as_bytes()[..4]));

@@ -382,7 +382,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_likeliest_is_the_first_of_the_highest() {
+    fn argmax_returns_the_first_maximum() {
         assert_eq!(argmax(&[0.0, 2.0, 1.0, 2.0]), Some(1));
         assert_eq!(argmax(&[f32::NEG_INFINITY, -1.0]), Some(1));
         assert_eq!(argmax(&[f32::NEG_INFINITY; 3]), None);

@@ -302,7 +302,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_excludes_each_other_is_any_of() {
+    fn exclusive_one_of_becomes_any_of() {
         let is_any_of = |choices: Value| {
             let schema = json!({"oneOf": choices, "$defs": {"text": {"type": "string"}}});
             simplified(schema).get("anyOf").is_some()
@@ -320,7 +320,7 @@ mod tests {
     }
 
     #[test]
-    fn objects_that_stand_alone_are_closed() {
+    fn standalone_objects_reject_additional_properties() {
         let closed = |schema: &Value, place: &str| {
             simplified(schema.clone()).pointer(place).unwrap()["additionalProperties"] == false
         };

@@ -134,7 +134,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_asked_for_beats_the_model_and_the_model_beats_the_default() {
+    fn options_override_model_defaults() {
         let asked = GenerateOptions::default().with_top_k(7);
         let model = GenerateOptions::default().with_top_k(9).with_min_p(0.2);
         let sampling = Sampling::resolve(&asked, &model).unwrap();

@@ -133,7 +133,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_schema_has_its_place() {
+    fn all_subschemas_are_visited_with_their_place() {
         let schema = json!({
             "properties": {"a/b": {"items": [true, {"not": {}}]}, "items": {"enum": [{"items": {}}]}},
             "anyOf": [{"$ref": "#/$defs/x"}],

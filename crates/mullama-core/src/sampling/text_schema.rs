@@ -251,7 +251,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn patterns_match_anywhere_unless_they_are_bound() {
+    fn unanchored_patterns_match_anywhere() {
         for (pattern, expression) in [
             ("^ab$", "(( /ab/ ))"),
             ("a", "((/(?s:.*)/ /a/ /(?s:.*)/))"),
@@ -265,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn texts_of_schemas() {
+    fn schema_texts_become_lark_expressions() {
         let root = json!({"$defs": {"short": {"maxLength": 2}, "a": {"$ref": "#/$defs/a"}}});
         let texts = |schema: Value| texts_of(&schema, &root);
         assert_eq!(texts(json!({})), Ok(Texts::Any));

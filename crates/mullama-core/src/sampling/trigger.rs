@@ -123,7 +123,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_first_group_is_where_it_begins() {
+    fn grammar_starts_at_the_first_capture_group() {
         for (pattern, text, at) in [
             ("a(b)?c", "xac", Some(1)),
             ("a(b)?c", "xabc", Some(2)),
@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn characters_are_not_cut() {
+    fn partial_utf8_is_carried_over() {
         assert_eq!(characters("a\u{e9}".as_bytes()), ("a\u{e9}".to_owned(), &[][..]));
         assert_eq!(characters(b"a\xc3"), ("a".to_owned(), &b"\xc3"[..]));
         assert_eq!(characters(b"a\xffb"), ("a\u{fffd}b".to_owned(), &[][..]));

@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn tokens_are_held_back_while_a_phrase_may_come() {
+    fn tokens_of_possible_phrases_are_delayed() {
         let mut banned = banned(&["bad word", "worse"]);
         assert_eq!(banned.hold(held(1, "not ")), Verdict::Certain(1));
         assert_eq!(banned.take(Some(1)).len(), 1);
@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_that_began_a_phrase_is_not_chosen_there_again() {
+    fn phrase_start_is_forbidden_at_its_position() {
         let mut banned = banned(&["ab"]);
         banned.hold(held(1, "xa"));
         assert_eq!(banned.hold(held(2, "bc")), Verdict::Banned(0));
@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_not_chosen_cannot_be_avoided() {
+    fn forced_phrases_cannot_be_avoided() {
         let mut banned = banned(&["ab"]);
         banned.hold(Held { is_forced: true, ..held(1, "ab") });
         assert!(banned.go_back(0, 3).is_err());

@@ -55,7 +55,7 @@ mod tests {
     }
 
     #[test]
-    fn checkpoints_are_where_messages_end() {
+    fn checkpoints_are_placed_at_message_ends() {
         // Three messages and the header of the answer.
         assert_eq!(places_of(500, &[0, 100, 300, 495], 2048), [300, 495]);
         // Two control tokens in a row are one boundary.
@@ -69,7 +69,7 @@ mod tests {
     }
 
     #[test]
-    fn long_prompts_have_one_every_so_often() {
+    fn long_prompts_have_checkpoints_at_intervals() {
         assert_eq!(places_of(1000, &[], 300), [99, 399, 699, 999]);
         assert_eq!(places_of(1000, &[620, 290, 995], 300), [290, 620, 995]);
         assert_eq!(places_of(1000, &[], 0), [0; 0]);

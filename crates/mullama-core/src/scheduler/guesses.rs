@@ -126,7 +126,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_picture_is_guessed() {
+    fn image_placeholders_are_never_guessed() {
         let mut guesses = Guesses::new(MaxGuesses { by_lookup: 4, by_model: 0 });
         guesses.copy(&[1, 2, 3, -7, -8, 1, 2], 4);
         let copied: Vec<_> = guesses.current().iter().map(|guess| guess.token).collect();

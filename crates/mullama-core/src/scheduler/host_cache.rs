@@ -259,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn the_longest_common_beginning_is_found() {
+    fn longest_common_prefix_is_found() {
         let plain = AdapterSet::default();
         let mut cache = HostCache::new(Some(10_000));
         cache.keep(cells((0..40).chain(800..810), 100));
@@ -274,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_kept_twice() {
+    fn prefixes_of_cached_prompts_are_not_stored_again() {
         let plain = AdapterSet::default();
         let mut cache = HostCache::new(Some(10_000));
         let (short, long): (Vec<_>, Vec<_>) = ((0..40).collect(), (0..90).collect());
@@ -289,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn the_least_recently_used_goes_first() {
+    fn least_recently_used_is_evicted_first() {
         let plain = AdapterSet::default();
         let mut cache = HostCache::new(Some(1000));
         let prompt = |first: Token| (first..first + 50).collect::<Vec<_>>();

@@ -56,7 +56,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn steps_of_one_size_tell_nothing_of_others() {
+    fn slope_needs_steps_of_different_sizes() {
         let mut line = LinearFit::default();
         assert_eq!(line.at(1), None);
         for ms in [9, 11, 9, 11] {

@@ -69,7 +69,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn earlier_continuations_are_drafted() {
+    fn lookup_drafts_earlier_continuations() {
         let lookup = Lookup::new(3);
         assert_eq!(lookup.draft(&[1, 2, 3, 4, 5, 1, 2], 9), [3, 4, 5]);
         assert_eq!(lookup.draft(&[1, 2, 3, 4, 5, 1, 2], 1), [3]);
@@ -81,14 +81,14 @@ mod tests {
     }
 
     #[test]
-    fn the_likest_place_wins_and_then_the_latest() {
+    fn longest_then_latest_match_is_drafted() {
         let lookup = Lookup::new(1);
         assert_eq!(lookup.draft(&[5, 1, 2, 8, 6, 1, 2, 9, 5, 1, 2], 9), [8]);
         assert_eq!(lookup.draft(&[1, 2, 8, 1, 2, 9, 1, 2], 9), [9]);
     }
 
     #[test]
-    fn bad_drafts_get_shorter_and_good_ones_longer() {
+    fn draft_length_adapts_to_acceptance() {
         let mut lookup = Lookup::new(8);
         for _ in 0..5 {
             lookup.note(lookup.length, 0);

@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn more_guesses_are_made_where_they_are_right_and_cheap() {
+    fn guess_count_grows_with_acceptance_and_low_cost() {
         let cheap = costs(0.010, 0.0001, 0.001);
         assert_eq!(
             guesses(&cheap, 0.5),
@@ -226,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_begins_with_what_others_have_shown() {
+    fn new_requests_use_acceptance_of_earlier_requests() {
         let mut costs = costs(0.010, 0.001, 0.005);
         let begins = |costs: &Costs| {
             let mut pace = Pace::default();

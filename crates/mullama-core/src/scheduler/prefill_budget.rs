@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn proportional_costs_use_the_allowed_time() {
+    fn proportional_costs_fill_the_time_budget() {
         // 10 ms for those that generate, and half a millisecond for each token of a prompt.
         let (speed, longest) = run(4.0, 200, |tokens| 10.0 + (tokens - 1) as f64 * 0.5);
         assert!(longest <= 40.0, "{longest}");
@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn tiles_of_a_cpu_are_filled() {
+    fn cpu_chunks_fill_whole_tiles() {
         // A step takes 8 ms for each tile of 16 tokens, and single tokens 10 ms.
         let took =
             |tokens: usize| if tokens == 1 { 10.0 } else { 8.0 * tokens.div_ceil(16) as f64 };
@@ -190,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn a_gpu_has_large_pieces() {
+    fn gpu_chunks_are_large() {
         // 1.2 ms for those that generate. Any prompt adds 3.5 ms, and from 512 tokens on in proportion.
         let took = |tokens: usize| match tokens {
             1 => 1.2,
@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn a_gpu_whose_fixed_part_exceeds_the_limit_has_large_pieces_too() {
+    fn gpu_chunks_are_large_if_fixed_cost_exceeds_the_limit() {
         // The fixed part alone is ten times a step without a prompt.
         let took = |tokens: usize| if tokens == 1 { 1.0 } else { 11.0 + tokens as f64 * 0.01 };
         let (speed, longest) = run(4.0, 300, took);
@@ -216,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_piece_is_small_unless_prompts_were_measured() {
+    fn first_chunk_is_small_before_measurements() {
         let mut budget = PrefillBudget::new(4.0);
         assert_eq!(budget.prompt_tokens(1), FIRST_CHUNK);
         budget.note(true, 0, Duration::from_millis(10));
@@ -227,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn steps_are_whole_tiles_where_one_is_near() {
+    fn steps_are_rounded_to_near_tiles() {
         assert_eq!(round_step(3, 1), 3);
         assert_eq!(round_step(9, 1), 7, "10 tokens are far from 12");
         assert_eq!(round_step(10, 1), 11, "11 are not");
@@ -240,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn a_short_prompt_waits_for_nobody() {
+    fn short_prompts_have_a_short_batching_delay() {
         let mut budget = PrefillBudget::new(4.0);
         assert_eq!(budget.batching_delay(1000), Duration::ZERO, "nothing is known yet");
         budget.note(false, 100, Duration::from_millis(100));

@@ -544,7 +544,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_computed_is_found_again() {
+    fn computed_prefixes_are_reused() {
         let (mut cache, mut model) = (PrefixCache::new(8, Sharing::Any, 1000), Model::default());
         let (a, adopted) = run(&mut cache, &mut model, &[1, 2, 3, 4, 5]);
         assert_eq!(adopted, 0);
@@ -560,7 +560,7 @@ mod tests {
     }
 
     #[test]
-    fn the_least_recently_used_goes_first() {
+    fn least_recently_used_is_evicted_first() {
         let (mut cache, mut model) = (PrefixCache::new(8, Sharing::Any, 1000), Model::default());
         for prompt in [[1, 1, 1, 1], [2, 2, 2, 2], [3, 3, 3, 3]] {
             let (sequence, _) = run(&mut cache, &mut model, &prompt);
@@ -580,7 +580,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_computed_with_other_adapters_is_not_found() {
+    fn prefixes_of_other_adapters_are_not_reused() {
         let (mut cache, mut model) = (PrefixCache::new(8, Sharing::Any, 1000), Model::default());
         let (plain, adapted) = (AdapterSet::default(), AdapterSet::named(1));
         let mut adopted = |adapters| {
@@ -595,7 +595,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_computed_twice_is_found_either_way() {
+    fn duplicate_prefixes_are_both_found() {
         let (mut cache, mut model) =
             (PrefixCache::new(8, Sharing::Checkpoints, 1000), Model::default());
         let (a, _) = run(&mut cache, &mut model, &[1, 2, 3, 4, 5]);
@@ -626,7 +626,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_kept_where_nothing_may_be() {
+    fn cache_limits_are_respected() {
         for (sharing, limit) in [(Sharing::None, 100), (Sharing::Any, 0), (Sharing::Checkpoints, 0)]
         {
             let (mut cache, mut model) = (PrefixCache::new(2, sharing, limit), Model::default());
@@ -657,7 +657,7 @@ mod tests {
     }
 
     #[test]
-    fn cells_are_what_the_tree_says_they_are() {
+    fn cache_tree_matches_the_cells() {
         let mut random = Random(7);
         for round in 0..60 {
             let limit = [1000, 12][round % 2];

@@ -128,14 +128,14 @@ mod tests {
     }
 
     #[test]
-    fn a_state_is_what_was_saved() {
+    fn states_round_trip() {
         let state = encode(&cells(), &[1; DIGEST]);
         let (tokens, data) = decode(&state, &[1; DIGEST]).unwrap();
         assert_eq!((tokens, data), (vec![1, -2, 3], [7; 100].as_slice()));
     }
 
     #[test]
-    fn any_other_state_is_refused() {
+    fn foreign_and_damaged_states_are_rejected() {
         let state = encode(&cells(), &[1; DIGEST]);
         let refused = |state: &[u8], model| decode(state, &model).unwrap_err().to_string();
         assert!(refused(&state, [2; DIGEST]).contains("another model"));

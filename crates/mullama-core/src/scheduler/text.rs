@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn characters_stay_whole() {
+    fn partial_utf8_is_delayed() {
         let snowman = "☃".as_bytes();
         let (chunks, text, _) =
             run(&[], &[b"a", &snowman[..1], &snowman[1..2], &snowman[2..], b"b"]);
@@ -148,33 +148,33 @@ mod tests {
     }
 
     #[test]
-    fn bytes_that_are_no_character_are_replaced() {
+    fn invalid_utf8_is_replaced() {
         assert_eq!(run(&[], &[b"a\xffb"]).1, "a\u{fffd}b");
         assert_eq!(run(&[], &[b"a", &"☃".as_bytes()[..2]]).1, "a\u{fffd}");
     }
 
     #[test]
-    fn stop_texts_are_cut_across_pieces() {
+    fn stop_sequences_span_tokens() {
         let (chunks, text, stopped) = run(&["\n\nUser"], &[b"hi", b"\n", b"\nUs", b"er: x"]);
         assert_eq!(chunks.concat(), "hi");
         assert_eq!((text.as_str(), stopped), ("hi", true));
     }
 
     #[test]
-    fn the_first_stop_text_counts() {
+    fn earliest_stop_sequence_wins() {
         assert_eq!(run(&["c", "b"], &[b"abc"]).1, "a");
         assert_eq!(run(&["bcd", "c"], &[b"abce"]).1, "ab");
     }
 
     #[test]
-    fn what_only_looked_like_a_stop_text_is_text() {
+    fn partial_stop_sequences_are_released_as_text() {
         let (chunks, text, stopped) = run(&["END"], &[b"E", b"N", b"X", b"EN"]);
         assert_eq!(chunks, ["", "", "ENX", "", "EN"]);
         assert_eq!((text.as_str(), stopped), ("ENXEN", false));
     }
 
     #[test]
-    fn stop_texts_outside_ascii() {
+    fn stop_sequences_may_be_non_ascii() {
         assert_eq!(run(&["é!"], &["aé".as_bytes(), b"!b"]).1, "a");
         assert_eq!(run(&["é!"], &["aé".as_bytes(), b"?"]).1, "aé?");
     }

@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn texts_of_tokens_must_be_the_same() {
+    fn draft_vocabulary_must_match_the_model() {
         let model = vocabulary(&["<s>", "a", "b", "c"], &[3, 1, 1, 1]);
         assert_eq!(difference(&model, &model), None);
         let renamed = vocabulary(&["<begin>", "a", "b", "c", "<pad>"], &[3, 1, 1, 1, 5]);

@@ -510,7 +510,7 @@ mod tests {
     }
 
     #[test]
-    fn patterns_that_match_nothing_are_refused_with_what_is_near() {
+    fn unmatched_patterns_get_suggestions() {
         let header = GgufHeader::read(mullama_testkit::fixture("moe")).unwrap();
         let check = |pattern: &str| {
             check_patterns(

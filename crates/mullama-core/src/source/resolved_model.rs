@@ -290,7 +290,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_not_there_is_told_with_what_is_near() {
+    fn missing_models_get_suggestions() {
         let error = ResolvedModel::find("dmeo").unwrap_err();
         assert_eq!(error.hint(), Some("did you mean demo, the built-in model?"));
         let folder = tempfile::tempdir().unwrap();

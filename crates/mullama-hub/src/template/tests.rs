@@ -101,7 +101,7 @@ fn shown_of_arguments(tag: &str) -> String {
 }
 
 #[test]
-fn a_template_of_turns_is_rendered_for_each() {
+fn prompt_response_templates_render_each_turn() {
     let template = "{{ if .System }}<|system|>\n{{ .System }}<|end|>\n{{ end }}\
         {{ if .Prompt }}<|user|>\n{{ .Prompt }}<|end|>\n{{ end }}\
         <|assistant|>\n{{ .Response }}<|end|>\n";
@@ -125,7 +125,7 @@ fn a_template_of_turns_is_rendered_for_each() {
 }
 
 #[test]
-fn what_one_role_says_in_a_row_is_one_message() {
+fn consecutive_messages_of_a_role_are_merged() {
     let chat = [("user", "a"), ("user", "b"), ("assistant", "c"), ("system", "d"), ("system", "e")];
     assert_eq!(render("<{{ .Prompt }}>{{ .Response }}{{ .System }};", &chat), "<a\n\nb>c;<>");
     let by_messages = "{{ .System }}|{{ range .Messages }}{{ .Role }}={{ .Content }};{{ end }}";
@@ -142,7 +142,7 @@ fn what_one_role_says_in_a_row_is_one_message() {
 }
 
 #[test]
-fn a_template_of_messages_is_rendered_once() {
+fn message_templates_render_once() {
     let template = r#"{{- range $i, $_ := .Messages }}
 {{- $last := eq (len (slice $.Messages $i)) 1 -}}
 <|im_start|>{{ .Role }}
@@ -161,7 +161,7 @@ fn a_template_of_messages_is_rendered_once() {
 }
 
 #[test]
-fn both_shapes_in_one_take_the_messages() {
+fn templates_with_both_styles_use_messages() {
     let template = r#"
 {{- if .Messages }}{{ if or .System .Tools }}<s>{{ .System }}</s>{{ end }}
 {{- range .Messages }}{{ if eq .Role "user" }}[{{ .Content }}]
@@ -180,7 +180,7 @@ fn long_chats_are_rendered() {
 }
 
 #[test]
-fn loops_are_left_with_what_was_written() {
+fn break_and_continue_preserve_output() {
     let template = r#"{{ range .Messages }}{{ if eq .Role "system" }}System: {{ .Content }}
 {{ continue }}{{ else if eq .Role "user" }}User:{{ end }}
 {{ .Content }}
@@ -195,7 +195,7 @@ fn loops_are_left_with_what_was_written() {
 }
 
 #[test]
-fn variables_keep_to_their_blocks() {
+fn variables_are_scoped_to_blocks() {
     let template = r#"
 {{- $found := "no" -}}
 {{ range $i, $m := .Messages }}{{ $n := len $m.Content -}}
@@ -300,7 +300,7 @@ fn tools_print_as_json() {
 }
 
 #[test]
-fn functions_do_as_gos() {
+fn functions_match_go() {
     for (template, expected) in [
         (r#"{{ and 1 "" "x" }}|{{ or 0 "" "x" }}|{{ and 0 1 }}|{{ not "" }}"#, "|x|0|true"),
         (r#"{{ eq 1 2 1 }} {{ ne "a" "b" }} {{ lt "a" "b" }} {{ ge 2 2 }}"#, "true true true true"),
@@ -385,7 +385,7 @@ fn templates_call_others() {
 }
 
 #[test]
-fn texts_are_kept_to_the_letter() {
+fn literal_text_is_preserved() {
     for text in ["  \n a  ", "a'b\"c\\d", "{ % # }", "é\t\r\n", "{{\"{{\"}}{{ `}}` }}"] {
         let shown = text.replace("{{\"{{\"}}{{ `}}` }}", "{{}}");
         assert_eq!(render(&format!("{text}{{{{ .Prompt }}}}"), &CHAT[1..2]), format!("{shown}U1"));
@@ -395,7 +395,7 @@ fn texts_are_kept_to_the_letter() {
 }
 
 #[test]
-fn what_cannot_be_honoured_is_named() {
+fn unsupported_template_features_are_named() {
     for (template, what) in [
         ("{{ nosuch .Prompt }}", "`nosuch`"),
         ("a\n\n{{ .Nonsense }}", "line 3: `.Nonsense`"),
@@ -448,7 +448,7 @@ fn what_cannot_be_honoured_is_named() {
 }
 
 #[test]
-fn what_only_the_messages_show_to_be_wrong_is_an_error_then() {
+fn errors_in_message_data_occur_at_rendering() {
     for (template, what) in [
         ("{{ (index .Messages 9).Role }}", "`index` beyond the end"),
         ("{{ len (slice .Messages 9) }}", "`slice` beyond the end"),
@@ -464,7 +464,7 @@ fn what_only_the_messages_show_to_be_wrong_is_an_error_then() {
 }
 
 #[test]
-fn depth_is_bounded_and_what_is_within_can_be_rendered() {
+fn nesting_up_to_the_limit_renders() {
     let blocks = |depth| {
         format!(
             "{}{{{{ .Prompt }}}}{}",
@@ -486,7 +486,7 @@ fn depth_is_bounded_and_what_is_within_can_be_rendered() {
 
 proptest! {
     #[test]
-    fn whatever_is_turned_can_be_rendered(
+    fn converted_templates_compile(
         template in concat!(
             r"(\{\{-? (if|range|with|end|else|break|\.Prompt|\.Messages|\.Role|\.Tools|\.Function|eq|and|index",
             r#"|slice|print|json|\$x|:=|"a"|1|\(|\)| )*"#,

@@ -615,7 +615,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn answers_in_a_form_of_their_own_are_told() {
+    fn wrapped_answer_formats_are_not_plain() {
         let applied = |root: &str| AppliedTemplate {
             prompt: String::new(),
             generation_prompt: "<|im_start|>assistant\n".to_owned(),
@@ -644,7 +644,7 @@ mod tests {
     }
 
     #[test]
-    fn calls_begin_at_their_openings() {
+    fn call_openings_are_found_in_partial_answers() {
         let openings = BTreeSet::from(["<call>".to_owned(), "[CALL".to_owned()]);
         for (begun, texts, has_whole_opening) in [
             ("", &[][..], false),

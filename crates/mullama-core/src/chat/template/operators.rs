@@ -409,7 +409,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn operands_are_checked_where_an_operator_walks_them() {
+    fn operands_that_operators_traverse_are_wrapped() {
         for (source, expected) in [
             ("{{ a ~ 'b' ~ c.d[0](e)|f }}", "{{ «a» ~ 'b' ~ «c.d[0](e)|f» }}"),
             ("{{- a == 'b' -}}", "{{- a == 'b' -}}"),
@@ -452,14 +452,14 @@ mod tests {
     }
 
     #[test]
-    fn slices_are_counted() {
+    fn number_of_slices_is_limited() {
         let slices = |count| format!("{{{{ a{} }}}}\n{{{{ a[1:] }}}}", "[0:]".repeat(count));
         assert_eq!(checked(&slices(199)), Ok(slices(199)));
         assert!(checked(&slices(200)).is_err_and(|failure| failure.starts_with("line 2: ")));
     }
 
     #[test]
-    fn keywords_are_no_variables() {
+    fn keywords_are_rejected_as_variables() {
         for source in [
             "{% set else = a %}",
             "{% set a, if = b %}",

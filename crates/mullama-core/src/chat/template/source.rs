@@ -210,7 +210,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn long_tags_are_found_by_their_lines() {
+    fn overlong_tags_report_their_line() {
         let long = |inner: &str| format!("a\n{{# {} #}}\n{{{{ {inner} }}}}", "x".repeat(50));
         assert_eq!(line_of_long_tag(&long(&"a+".repeat(20)), 30), Some(3));
         assert_eq!(line_of_long_tag(&long(&"a+".repeat(20)), 60), None);
@@ -219,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn only_assignments_to_fields_and_marks_for_training_are_changed() {
+    fn rewriting_changes_only_field_assignments_and_training_marks() {
         for (source, prepared) in [
             ("{% set a = 1 %}", "{% set a = 1 %}"),
             ("{%- set n.a = b -%}\n", "{%- set n.a = ( b) | mullama_held -%}\n"),

@@ -69,7 +69,7 @@ fn question(tools: bool) -> Value {
 }
 
 #[test]
-fn what_templates_can_do_is_found_out() {
+fn template_capabilities_are_detected() {
     for (name, source, tools, system, thinking) in [
         ("thinking", THINKING, true, true, true),
         ("headers", HEADERS, true, true, false),
@@ -86,7 +86,7 @@ fn what_templates_can_do_is_found_out() {
 }
 
 #[test]
-fn reasoning_is_told_from_the_answer() {
+fn reasoning_is_separated_from_the_answer() {
     let (applied, parser) = apply(THINKING, &question(false));
     assert_eq!(applied["thinking_start"], "<think>");
     assert_eq!(applied["thinking_end"], json!(["</think>"]));
@@ -172,7 +172,7 @@ fn results_of_tools_are_rendered_in_each_shape() {
 
 /// Objects and lists as arguments, in calls of the history and in answers.
 #[test]
-fn arguments_that_are_objects_are_kept() {
+fn object_arguments_are_preserved() {
     let place = json!({"city": "Oslo", "tags": ["é", 1, null]});
     let parameters = json!({
         "type": "object",
@@ -264,7 +264,7 @@ fn arguments_that_are_objects_are_kept() {
 }
 
 #[test]
-fn a_system_message_goes_where_there_is_a_place_for_it() {
+fn system_message_is_prepended_without_a_system_role() {
     let prompt = apply(NO_SYSTEM, &question(false)).0["prompt"].as_str().unwrap().to_owned();
     assert!(prompt.contains("user\nBe brief.\nWhat is the weather?"), "{prompt}");
 }
@@ -278,7 +278,7 @@ fn errors_raised_by_a_template_are_reported() {
 }
 
 #[test]
-fn an_answer_goes_on_from_its_beginning() {
+fn partial_answers_are_continued() {
     for source in [THINKING, HEADERS, NO_SYSTEM, STRICT] {
         let request = json!({
             "messages": [
@@ -295,7 +295,7 @@ fn an_answer_goes_on_from_its_beginning() {
 }
 
 #[test]
-fn templates_that_run_away_are_stopped() {
+fn runaway_templates_are_stopped() {
     for (name, source) in RUNAWAY {
         let failure = prompt_of(source, "loop").expect_err(name);
         let said = [
@@ -311,7 +311,7 @@ fn templates_that_run_away_are_stopped() {
 }
 
 #[test]
-fn chains_of_any_length_end_in_an_answer() {
+fn long_operator_chains_render_or_fail() {
     for (before, link, after) in [
         ("{{ 'a'", " + 'a'", " }}"),
         ("{{ a", " + a", " }}"),
@@ -398,7 +398,7 @@ fn dangerous_templates_are_rejected_with_the_line() {
 
 /// Templates whose values share their parts, so that they are far larger than the memory that they take.
 #[test]
-fn values_that_are_larger_than_they_look_are_refused_with_their_line() {
+fn exponentially_shared_values_are_rejected_with_their_line() {
     let text = "{% set s = 'x' * 1000000 %}";
     let doubled = |start: &str, again: &str| {
         format!("{{% set a = {start} %}}{{% set b = {start} %}}{}\n", again.repeat(40))
@@ -499,7 +499,7 @@ fn values_that_are_larger_than_they_look_are_refused_with_their_line() {
 }
 
 #[test]
-fn templates_that_are_nested_without_end_are_refused() {
+fn deeply_nested_templates_are_rejected() {
     for source in [
         format!("{{{{ {}1{} }}}}", "(".repeat(5_000), ")".repeat(5_000)),
         format!("{{{{ {}1{} }}}}", "[".repeat(5_000), "]".repeat(5_000)),
@@ -532,7 +532,7 @@ fn templates_that_are_nested_without_end_are_refused() {
 }
 
 #[test]
-fn a_request_that_is_cancelled_ends_its_template() {
+fn cancellation_stops_template_rendering() {
     let templates =
         compile("{% for message in messages %}{{ message.content }}{% endfor %}").unwrap();
     let cancel = CancelToken::new();
@@ -545,7 +545,7 @@ fn a_request_that_is_cancelled_ends_its_template() {
 }
 
 #[test]
-fn templates_are_understood_as_transformers_understands_them() {
+fn templates_render_as_in_transformers() {
     for (source, prompt) in [
         (
             "{% for m in [1, 2] %}{% if m == 1 %}a{% continue %}{% endif %}b{% break %}{% endfor %}",
@@ -594,7 +594,7 @@ fn templates_are_understood_as_transformers_understands_them() {
 }
 
 #[test]
-fn a_long_conversation_is_no_runaway() {
+fn long_conversations_render_within_limits() {
     let messages: Vec<Value> = (0..10_000)
         .map(|index| {
             let role = if index % 2 == 0 { "user" } else { "assistant" };
@@ -620,7 +620,7 @@ fn follows(grammar: &str, text: &str) -> bool {
 }
 
 #[test]
-fn arguments_are_held_in_the_form_of_the_template() {
+fn call_grammars_enforce_argument_schemas() {
     let properties = json!({
         "city": {"type": "string", "pattern": "^[A-Z][a-z]+$"},
         "days": {"type": "integer", "minimum": 1, "maximum": 3},
@@ -742,7 +742,7 @@ fn unsupported_schemas_are_rejected() {
 }
 
 #[test]
-fn the_same_questions_are_answered_once() {
+fn repeated_renderings_are_equal() {
     use mullama_sys::shim::Renderer as _;
     let jinja = super::Jinja::new("{{ a }}").unwrap();
     for _ in 0..2 {

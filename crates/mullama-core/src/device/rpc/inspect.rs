@@ -580,7 +580,7 @@ mod tests {
     }
 
     #[test]
-    fn lengths_are_those_of_the_command() {
+    fn payload_lengths_are_checked_per_command() {
         let inspector = inspector();
         for (command, length) in [
             (Command::DeviceCount, 1),
@@ -715,7 +715,7 @@ mod tests {
     }
 
     #[test]
-    fn graphs_are_whole_and_come_to_an_end() {
+    fn graphs_must_be_complete_and_acyclic() {
         let inspector = &mut inspector();
         let leaf = || Described::new(1);
         let sum = |name, sources: &[u64]| Described::computed(name, sys::GGML_OP_ADD, sources);

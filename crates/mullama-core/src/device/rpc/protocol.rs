@@ -316,13 +316,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_protocol_is_the_one_that_is_written_down_here() {
+    fn rpc_protocol_version_matches_the_engine() {
         // If the engine's version changes, commands and answers may differ: review this file and its users.
         assert_eq!(sys::shim::rpc_protocol(), [7, 0, 0]);
     }
 
     #[test]
-    fn silence_is_waited_for_half_a_minute_by_default() {
+    fn default_silence_timeout_is_30_seconds() {
         assert!(std::env::var_os("MULLAMA_RPC_TIMEOUT").is_none(), "the tests leave it alone");
         assert_eq!(silence_timeout(), Duration::from_secs(30));
     }
@@ -334,7 +334,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_waits_for_a_silent_peer() {
+    fn silent_peers_time_out() {
         let (mut link, mut peer) = pair(Duration::from_millis(300));
         assert!(!link.is_closed());
         assert!(link.read(&mut [0; 3], never_stop).unwrap_err().contains("within 0.3 s"));

@@ -549,7 +549,7 @@ mod tests {
     }
 
     #[test]
-    fn workers_that_cannot_be_used_are_told_apart() {
+    fn unusable_workers_report_the_reason() {
         #[allow(clippy::unnecessary_wraps, reason = "what is answered")]
         fn numbers(numbers: &[u64]) -> Option<Vec<u8>> {
             Some(numbers.iter().flat_map(|number| number.to_le_bytes()).collect())
@@ -638,7 +638,7 @@ mod tests {
     }
 
     #[test]
-    fn a_worker_that_goes_is_stood_in_for() {
+    fn relay_answers_for_lost_workers() {
         // The fake worker has no buffers.
         let relay = Relay::open(&fake_worker(healthy_answers)).unwrap();
         let mut engine = TcpStream::connect(&relay.endpoint).unwrap();
@@ -661,7 +661,7 @@ mod tests {
 
     /// Invalid values never reach the engine.
     #[test]
-    fn numbers_that_make_no_sense_are_failures() {
+    fn invalid_worker_numbers_are_failures() {
         #[allow(clippy::unnecessary_wraps, reason = "what is answered")]
         fn buffer(size: u64) -> Option<Vec<u8>> {
             Some([1_u64, size].map(u64::to_le_bytes).concat())
@@ -733,7 +733,7 @@ mod tests {
     }
 
     #[test]
-    fn a_worker_that_is_given_up_keeps_nobody() {
+    fn abandoned_workers_do_not_block_the_engine() {
         /// A worker that stops responding when a buffer is allocated.
         fn silent(command: Command, carried: &[u8]) -> Option<Vec<u8>> {
             if command == Command::AllocBuffer {
@@ -755,7 +755,7 @@ mod tests {
     }
 
     #[test]
-    fn a_worker_that_has_changed_is_another() {
+    fn workers_with_changed_devices_are_unusable() {
         static DEVICES: AtomicUsize = AtomicUsize::new(1);
         let relay = Relay::open(&fake_worker(|command, carried| match command {
             Command::DeviceCount => {

@@ -205,7 +205,7 @@ You are helpful.<|im_end|>
 }
 
 #[test]
-fn styles_of_tools_beside_the_question() {
+fn styles_of_tools_with_the_question() {
     for (name, template, expected) in [
         (
             "Llama 3.1",
