@@ -75,19 +75,19 @@ pub(crate) fn on_thread<T: ToNapiValue + Send + 'static>(
 /// Calls a function on JavaScript's thread and returns its result; false if the thread has ended or
 /// the process is exiting.
 pub(crate) fn answer<T: JsValuesTupleIntoVec + 'static>(
-    hear: &ThreadsafeFunction<T, bool, T, napi::Status, false>,
-    news: T,
+    callback: &ThreadsafeFunction<T, bool, T, napi::Status, false>,
+    arguments: T,
 ) -> bool {
     let (answer, answered) = mpsc::sync_channel(1);
     let mode = ThreadsafeFunctionCallMode::NonBlocking;
-    hear.call_with_return_value(news, mode, move |go_on, _env| {
-        let _ = answer.send(go_on.unwrap_or(false));
+    callback.call_with_return_value(arguments, mode, move |should_continue, _env| {
+        let _ = answer.send(should_continue.unwrap_or(false));
         Ok(())
     });
     loop {
         match answered.recv_timeout(Duration::from_millis(20)) {
             Err(RecvTimeoutError::Timeout) if !is_exiting() => {}
-            go_on => return go_on.unwrap_or(false),
+            should_continue => return should_continue.unwrap_or(false),
         }
     }
 }

@@ -69,12 +69,12 @@ pub fn pull<'env>(
 ) -> napi::Result<PromiseRaw<'env, StoredModel>> {
     let (insecure, token) = (options.take_flag("insecure", false)?, options.take_text("token")?);
     options.fill(&mut [])?;
-    let hear: ProgressCallback =
+    let callback: ProgressCallback =
         progress.build_threadsafe_function().callee_handled::<false>().build()?;
     let pulling = cancel.0.clone();
     let pull = move || {
         let mut options = PullOptions::default().with_cancel(&pulling).with_progress(|progress| {
-            if !answer(&hear, progress.into()) {
+            if !answer(&callback, progress.into()) {
                 pulling.cancel();
             }
         });

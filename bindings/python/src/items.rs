@@ -16,7 +16,7 @@ const MAX_TOKENS: usize = 1 << 24;
 const MAX_VALUES: usize = 1 << 20;
 
 /// How often signals are checked: the main thread handles Ctrl-C only then.
-const SIGNALS_EVERY: usize = 1 << 12;
+const SIGNAL_CHECK_INTERVAL: usize = 1 << 12;
 
 /// Counts the items of one argument.
 pub struct Count<'a> {
@@ -55,7 +55,7 @@ impl<'a> Count<'a> {
     pub fn add(&mut self, py: Python<'_>) -> PyResult<()> {
         self.expect(1)?;
         self.seen += 1;
-        if self.seen.is_multiple_of(SIGNALS_EVERY) { py.check_signals() } else { Ok(()) }
+        if self.seen.is_multiple_of(SIGNAL_CHECK_INTERVAL) { py.check_signals() } else { Ok(()) }
     }
 
     /// Fails if this many further items are too many.

@@ -23,7 +23,7 @@ use crate::owned::Owned;
 use crate::progress::{Loading, Progress};
 use crate::pull::{PullProgress, StoredModel, pull};
 use crate::results::{Answer, Completion};
-use crate::stream::{AsyncChatStream, AsyncStream, ChatStream, Opened, Stream};
+use crate::stream::{AsyncChatStream, AsyncStream, ChatStream, StartStream, Stream};
 use crate::text::{PromptArgument, Source, StateArgument, Text, Tokens};
 use crate::turn::start_chat;
 use crate::wait::{Coroutine, Outcome, block, on_thread};
@@ -32,8 +32,8 @@ use crate::wait::{Coroutine, Outcome, block, on_thread};
 trait CallStyle: PyClass<BaseType = BaseModel> {
     /// The return type of a method: its result, or a coroutine of it.
     type Returned<'py, T: 'py>;
-    type Stream: Opened<mullama::Stream>;
-    type ChatStream: Opened<mullama::ChatStream>;
+    type Stream: StartStream<mullama::Stream>;
+    type ChatStream: StartStream<mullama::ChatStream>;
     /// The class of conversations.
     type Chat: Hint;
 
@@ -210,7 +210,7 @@ macro_rules! methods {
                 let open = async move {
                     model.stream_async(prompt.0, &with_defaults(options)).await
                 };
-                Opened::open(slf.py(), open)
+                StartStream::open(slf.py(), open)
             }
 
             #[doc = signature!("chat", "$self, /, messages, *, ", chat)]
@@ -245,7 +245,7 @@ macro_rules! methods {
                 let open = async move {
                     model.stream_chat_async(&messages.0, &with_defaults(options)).await
                 };
-                Opened::open(slf.py(), open)
+                StartStream::open(slf.py(), open)
             }
 
             #[doc = signature!("embed", "$self, /, texts, *, ", embed)]

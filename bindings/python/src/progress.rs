@@ -76,7 +76,7 @@ impl<T: Step> Progress<T> {
 impl<T: for<'py> IntoPyObject<'py>> Callback<T> {
     /// Calls it, and returns whether to continue. Only False stops; None, the result of a function
     /// without `return`, does not.
-    pub fn tell(&self, py: Python<'_>, told: T) -> PyResult<bool> {
+    pub fn call(&self, py: Python<'_>, told: T) -> PyResult<bool> {
         let answer = self.0.call1(py, (told,))?;
         Ok(answer.extract(py).unwrap_or(true))
     }
@@ -87,7 +87,7 @@ pub struct Loading {
     callback: Option<Callback<f32>>,
     /// The exception of the function or of a signal handler.
     pub raised: Option<PyErr>,
-    heard: Instant,
+    last_report: Instant,
     /// Cancelled when the result of loading is no longer needed.
     abandoned: CancelToken,
 }
@@ -95,7 +95,7 @@ pub struct Loading {
 impl Loading {
     pub fn new(callback: Option<Callback<f32>>) -> Self {
         let abandoned = CancelToken::default();
-        Self { callback, raised: None, heard: Instant::now(), abandoned }
+        Self { callback, raised: None, last_report: Instant::now(), abandoned }
     }
 
     /// Cancels loading from elsewhere.
@@ -108,16 +108,16 @@ impl Loading {
         if self.abandoned.is_cancelled() {
             return false;
         }
-        if self.callback.is_none() && self.heard.elapsed() < SIGNAL_INTERVAL {
+        if self.callback.is_none() && self.last_report.elapsed() < SIGNAL_INTERVAL {
             return true;
         }
-        self.heard = Instant::now();
-        let go_on = with_python(|py| {
+        self.last_report = Instant::now();
+        let should_continue = with_python(|py| {
             py.check_signals()?;
-            self.callback.as_ref().map_or(Ok(true), |callback| callback.tell(py, fraction))
+            self.callback.as_ref().map_or(Ok(true), |callback| callback.call(py, fraction))
         });
         // While Python is shutting down, the function is not called.
-        go_on.unwrap_or(Ok(true)).unwrap_or_else(|error| {
+        should_continue.unwrap_or(Ok(true)).unwrap_or_else(|error| {
             self.raised = Some(error);
             false
         })

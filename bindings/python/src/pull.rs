@@ -87,7 +87,7 @@ pub async fn pull(
         if let Some(callback) = progress {
             let (raised, cancel) = (&mut raised, &cancel);
             options = options.with_progress(move |progress| {
-                match with_python(|py| callback.tell(py, PullProgress(progress.clone()))) {
+                match with_python(|py| callback.call(py, PullProgress(progress.clone()))) {
                     Some(Ok(true)) => return,
                     // The function has returned False, or Python is shutting down.
                     Some(Ok(false)) | None => {}

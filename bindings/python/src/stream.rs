@@ -131,7 +131,7 @@ impl<S: Source> State<S> {
 }
 
 /// A Python class of streams, on top of a stream of the core.
-pub trait Opened<S>: PyClass {
+pub trait StartStream<S>: PyClass {
     fn open(
         py: Python<'_>,
         open: impl Future<Output = Result<S>> + Send + 'static,
@@ -170,7 +170,7 @@ macro_rules! streams {
         #[pyclass(frozen, module = "mullama")]
         pub struct $name(Owned<Reader<$source>>);
 
-        impl Opened<$source> for $name {
+        impl StartStream<$source> for $name {
             fn open(
                 py: Python<'_>,
                 open: impl Future<Output = Result<$source>> + Send + 'static,
@@ -228,7 +228,7 @@ macro_rules! streams {
         #[pyclass(frozen, dict, weakref, module = "mullama")]
         pub struct $async_name(Owned<Arc<Reader<$source>>>);
 
-        impl Opened<$source> for $async_name {
+        impl StartStream<$source> for $async_name {
             fn open(
                 py: Python<'_>,
                 open: impl Future<Output = Result<$source>> + Send + 'static,

@@ -110,21 +110,21 @@ impl TemporaryFile {
 ///
 /// An existing file is replaced and its permissions are preserved; for a symbolic link, its target
 /// is written, whether or not it exists. Folders, devices and pipes are rejected.
-pub fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let (draft, path) = written(path, bytes)?;
+pub fn write_atomically(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let (draft, path) = write_temporary(path, bytes)?;
     draft.publish(&path)
 }
 
-/// Like [`write_whole`], but syncs to disk: after a power failure, the file has the old or the new
+/// Like [`write_atomically`], but syncs to disk: after a power failure, the file has the old or the new
 /// content.
 pub fn write_durably(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let (draft, path) = written(path, bytes)?;
+    let (draft, path) = write_temporary(path, bytes)?;
     draft.sync()?;
     draft.publish(&path)
 }
 
 /// Writes the bytes to a temporary file. Also returns the path to rename it to.
-fn written(path: &Path, bytes: &[u8]) -> io::Result<(TemporaryFile, PathBuf)> {
+fn write_temporary(path: &Path, bytes: &[u8]) -> io::Result<(TemporaryFile, PathBuf)> {
     let (path, permissions) = destination(path)?;
     let mut draft = TemporaryFile::new_in(path.parent().unwrap_or(Path::new("")))?;
     draft.file().write_all(bytes)?;
@@ -162,7 +162,7 @@ mod tests {
     fn files_are_replaced_atomically() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("file");
-        write_whole(&path, b"one").unwrap();
+        write_atomically(&path, b"one").unwrap();
         write_durably(&path, b"two").unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"two");
         assert_eq!(fs::read_dir(&folder).unwrap().count(), 1);
@@ -173,8 +173,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let occupied = folder.path().join("folder");
         fs::create_dir_all(occupied.join("below")).unwrap();
-        assert!(write_whole(&occupied, b"x").is_err());
-        let missing = write_whole(&folder.path().join("none/file"), b"x").unwrap_err();
+        assert!(write_atomically(&occupied, b"x").is_err());
+        let missing = write_atomically(&folder.path().join("none/file"), b"x").unwrap_err();
         assert!(!missing.to_string().contains(TEMPORARY_PREFIX), "{missing}");
         drop(TemporaryFile::new_in(folder.path()).unwrap());
         assert_eq!(fs::read_dir(&folder).unwrap().count(), 1);
@@ -213,7 +213,7 @@ mod tests {
         symlink(at("relative"), at("link")).unwrap();
         // First the target does not exist, then it does.
         for bytes in [b"one", b"two"] {
-            write_whole(&at("link"), bytes).unwrap();
+            write_atomically(&at("link"), bytes).unwrap();
             assert_eq!(fs::read(at("below/target")).unwrap(), bytes);
             assert!(at("link").is_symlink() && at("relative").is_symlink());
         }
@@ -223,7 +223,7 @@ mod tests {
         assert!(made.success());
         for name in ["loop", "full", "pipe", "below"] {
             let before = fs::symlink_metadata(at(name)).unwrap().file_type();
-            assert!(write_whole(&at(name), b"x").is_err(), "{name}");
+            assert!(write_atomically(&at(name), b"x").is_err(), "{name}");
             assert_eq!(fs::symlink_metadata(at(name)).unwrap().file_type(), before, "{name}");
         }
         assert_eq!(fs::read_dir(&folder).unwrap().count(), 6);
@@ -235,7 +235,7 @@ mod tests {
         use std::os::unix::fs::PermissionsExt as _;
         let folder = tempfile::tempdir().unwrap();
         let (ours, other) = (folder.path().join("ours"), folder.path().join("other"));
-        write_whole(&ours, b"x").unwrap();
+        write_atomically(&ours, b"x").unwrap();
         fs::write(&other, b"x").unwrap();
         let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode();
         assert_eq!(mode(&ours), mode(&other));

@@ -21,8 +21,8 @@ pub use cancel::{CancelCallback, CancelOnDrop, CancelToken};
 pub use environment::{number_from_env, seconds_from_env};
 pub use error::{Error, ErrorKind, Rendered, Result};
 pub use file::{
-    TEMPORARY_PREFIX, TemporaryFile, open_file, read_file, read_file_or_pipe, write_durably,
-    write_whole,
+    TEMPORARY_PREFIX, TemporaryFile, open_file, read_file, read_file_or_pipe, write_atomically,
+    write_durably,
 };
 pub use memory::check_memory;
 pub use naming::{Naming, Text};

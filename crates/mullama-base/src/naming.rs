@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::ops::Range;
 
-use crate::shorten::left_out;
+use crate::shorten::omitted_range;
 
 /// The style in which a language writes option names.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -114,7 +114,7 @@ impl Text {
 
     /// The text, shortened like [`shortened`](crate::shortened).
     pub(crate) fn shortened(mut self) -> Self {
-        if let Some((range, note)) = left_out(&self.text) {
+        if let Some((range, note)) = omitted_range(&self.text) {
             self.names.retain(|name| name.end <= range.start || name.start >= range.end);
             for name in self.names.iter_mut().filter(|name| name.start >= range.end) {
                 let length = name.len();

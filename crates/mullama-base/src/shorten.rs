@@ -4,13 +4,13 @@ use std::borrow::Cow;
 use std::ops::Range;
 
 /// Maximum length of a message in bytes.
-const LONGEST: usize = 4000;
+const MAX_LENGTH: usize = 4000;
 
 /// Number of bytes that remain at the end of a longer message: the text after the value, such as the allowed values.
-const TAIL: usize = 1000;
+const TAIL_LENGTH: usize = 1000;
 
 /// Number of bytes for the note that replaces the middle.
-const NOTE: usize = 40;
+const NOTE_LENGTH: usize = 40;
 
 /// Shortens a text that is longer than a message may be: a note replaces its middle.
 ///
@@ -23,7 +23,7 @@ const NOTE: usize = 40;
 /// assert!(shortened(&message).ends_with("x` is not a number"));
 /// ```
 pub fn shortened(text: &str) -> Cow<'_, str> {
-    match left_out(text) {
+    match omitted_range(text) {
         Some((range, note)) => {
             Cow::Owned([&text[..range.start], &note, &text[range.end..]].concat())
         }
@@ -32,13 +32,13 @@ pub fn shortened(text: &str) -> Cow<'_, str> {
 }
 
 /// The range that is removed from a text that is too long, and the note that replaces it.
-pub(crate) fn left_out(text: &str) -> Option<(Range<usize>, String)> {
-    if text.len() <= LONGEST {
+pub(crate) fn omitted_range(text: &str) -> Option<(Range<usize>, String)> {
+    if text.len() <= MAX_LENGTH {
         return None;
     }
     let boundary = |at: &usize| text.is_char_boundary(*at);
-    let start = (0..=LONGEST - TAIL - NOTE).rev().find(boundary)?;
-    let end = (text.len() - TAIL..=text.len()).find(boundary)?;
+    let start = (0..=MAX_LENGTH - TAIL_LENGTH - NOTE_LENGTH).rev().find(boundary)?;
+    let end = (text.len() - TAIL_LENGTH..=text.len()).find(boundary)?;
     Some((start..end, format!(" ... ({} bytes left out) ... ", end - start)))
 }
 
@@ -48,14 +48,18 @@ mod tests {
 
     #[test]
     fn long_texts_are_shortened_in_the_middle() {
-        for short in [String::new(), "a".repeat(LONGEST), "日".repeat(LONGEST / 3)] {
+        for short in [String::new(), "a".repeat(MAX_LENGTH), "日".repeat(MAX_LENGTH / 3)] {
             assert!(matches!(shortened(&short), Cow::Borrowed(same) if same == short));
         }
         for filling in ["x", "é", "日", "🦙"] {
             for before in ["", "a", "ab", "abc"] {
                 let long = format!("{before}{}: not a number", filling.repeat(1 << 20));
                 let short = shortened(&long);
-                assert!((LONGEST - NOTE..=LONGEST).contains(&short.len()), "{}", short.len());
+                assert!(
+                    (MAX_LENGTH - NOTE_LENGTH..=MAX_LENGTH).contains(&short.len()),
+                    "{}",
+                    short.len()
+                );
                 assert!(short.starts_with(&long[..before.len() + filling.len()]), "{short}");
                 assert!(short.ends_with(": not a number"), "{short}");
                 let (head, rest) = short.split_once(" ... (").unwrap();

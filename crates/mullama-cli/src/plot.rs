@@ -12,9 +12,9 @@ const LEFT: f64 = 70.0;
 const RIGHT: f64 = 70.0;
 const TOP: f64 = 50.0;
 const BOTTOM: f64 = 60.0;
-/// Colours of the devices. System RAM has the colour `OWN_MEMORY`.
+/// Colours of the devices. System RAM has the colour `SYSTEM_RAM_COLOUR`.
 const COLOURS: [&str; 6] = ["#3b6ea5", "#d98c3f", "#4f9a6b", "#9a5b8f", "#c2b04a", "#6c8ebf"];
-const OWN_MEMORY: &str = "#b8b8b8";
+const SYSTEM_RAM_COLOUR: &str = "#b8b8b8";
 
 const SWEEPS: [(&str, Sweep); 4] = [
     ("layers", Sweep::Layers),
@@ -70,7 +70,8 @@ fn svg(what: &str, plans: &[(String, Plan)]) -> String {
             let height = device.total() as f64 / most * inner_height;
             y -= height;
             let colour = COLOURS.iter().cycle().nth(place);
-            let colour = colour.filter(|_| place < plan.devices.len()).unwrap_or(&OWN_MEMORY);
+            let colour =
+                colour.filter(|_| place < plan.devices.len()).unwrap_or(&SYSTEM_RAM_COLOUR);
             let opacity = if plan.fits { 1.0 } else { 0.35 };
             let _ = writeln!(
                 out,
@@ -111,7 +112,7 @@ fn legend(out: &mut String, plans: &[(String, Plan)]) {
     let Some((_, widest)) = plans.iter().max_by_key(|(_, plan)| plan.devices.len()) else { return };
     let names = widest.devices.iter().map(|device| device.name.as_str());
     let entries = names.zip(COLOURS.iter().cycle().copied());
-    let entries = entries.chain([("system RAM", OWN_MEMORY), ("tokens/s", "#a02020")]);
+    let entries = entries.chain([("system RAM", SYSTEM_RAM_COLOUR), ("tokens/s", "#a02020")]);
     let mut x = LEFT;
     for (name, colour) in entries {
         let _ = writeln!(

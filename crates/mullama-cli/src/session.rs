@@ -42,7 +42,7 @@ pub struct Settings {
 pub struct PromptCache {
     pub file: PathBuf,
     /// Whether the state is written at the end.
-    pub is_kept: bool,
+    pub is_writable: bool,
 }
 
 /// A loaded model, its options, and the conversation.
@@ -110,7 +110,8 @@ impl Session {
 
     /// Ends the session. Writes the prompt cache, if requested.
     pub fn close(self) -> Result<(), Failure> {
-        let Some(cache) = self.settings.prompt_cache.as_ref().filter(|cache| cache.is_kept) else {
+        let Some(cache) = self.settings.prompt_cache.as_ref().filter(|cache| cache.is_writable)
+        else {
             return Ok(());
         };
         let prompt: Prompt = if self.raw {
@@ -173,11 +174,11 @@ impl Session {
     /// Resets the conversation.
     pub fn clear(&mut self) -> Result<(), Failure> {
         self.messages = self.found.messages()?;
-        self.keep()
+        self.store_conversation()
     }
 
     /// A hint about a full context.
-    pub fn room_hint(&self) -> String {
+    pub fn context_hint(&self) -> String {
         if !self.settings.is_interactive {
             return "set a larger context with -c".to_owned();
         }
@@ -194,7 +195,7 @@ impl Session {
     }
 
     /// Stores the conversation, if requested.
-    fn keep(&self) -> Result<(), Failure> {
+    fn store_conversation(&self) -> Result<(), Failure> {
         match &self.store {
             Some(store) => Ok(store.write(self.system.as_deref(), &self.messages)?),
             None => Ok(()),
@@ -215,7 +216,7 @@ impl Session {
 
     /// Adds the pictures whose paths are in a prompt to the next message, if the model accepts pictures. Returns the
     /// rest of the prompt.
-    pub fn take_dropped(&mut self, prompt: String) -> Result<String, Failure> {
+    pub fn attach_dropped_files(&mut self, prompt: String) -> Result<String, Failure> {
         if !self.can_see() {
             return Ok(prompt);
         }
@@ -256,7 +257,7 @@ impl Session {
         let cancel = stream.cancel_token();
         let _interrupted = interrupt_token().on_cancel(move || cancel.cancel());
         write_out(|| Ok(stream.next_chunk().transpose()?.map(|chunk| chunk.text)))?;
-        let completion = stream.completion().ok_or_else(no_answer)?;
+        let completion = stream.completion().ok_or_else(missing_answer)?;
         for call in &completion.message.tool_calls {
             print_answer(&format!("{}({})\n", call.function.name, call.function.arguments))?;
         }
@@ -266,7 +267,7 @@ impl Session {
         self.messages.extend([question, completion.message.clone()]);
         let loading = self.loading.take();
         self.report(completion, loading);
-        self.keep()?;
+        self.store_conversation()?;
         self.finish_reason_of(completion)
     }
 
@@ -294,7 +295,7 @@ impl Session {
         let cancel = stream.cancel_token();
         let _interrupted = interrupt_token().on_cancel(move || cancel.cancel());
         write_out(|| Ok(stream.next_chunk().transpose()?.map(|chunk| chunk.text)))?;
-        let completion = stream.completion().ok_or_else(no_answer)?;
+        let completion = stream.completion().ok_or_else(missing_answer)?;
         self.text = prompt + &completion.text;
         let loading = self.loading.take();
         self.report(completion, loading);
@@ -319,7 +320,7 @@ impl Session {
             (false, true) => {}
             (false, false) => print_message(format_args!(
                 "note: the answer was cut off because the context is full; {}",
-                self.room_hint()
+                self.context_hint()
             )),
             (true, true) => {
                 let problem = format!(
@@ -487,7 +488,7 @@ fn milliseconds(milliseconds: f64) -> String {
     }
 }
 
-fn no_answer() -> Error {
+fn missing_answer() -> Error {
     Error::new(ErrorKind::Internal, "the stream ended without an answer")
 }
 

@@ -60,7 +60,7 @@ pub fn normalize(root: &Command, arguments: Vec<OsString>) -> Result<NormalizedA
     line.finish(start)
 }
 
-type Rest = std::iter::Peekable<std::vec::IntoIter<OsString>>;
+type RemainingArguments = std::iter::Peekable<std::vec::IntoIter<OsString>>;
 
 /// The part of a command line that has been read.
 struct Line<'a> {
@@ -111,7 +111,7 @@ impl<'a> Line<'a> {
     }
 
     /// Reads an argument, and its value if it has one.
-    fn read(&mut self, argument: OsString, rest: &mut Rest) -> Result<(), Error> {
+    fn read(&mut self, argument: OsString, rest: &mut RemainingArguments) -> Result<(), Error> {
         let Some(text) = argument.to_str().filter(|text| is_flag(text)) else {
             self.words.push(argument);
             return Ok(());
@@ -135,7 +135,11 @@ impl<'a> Line<'a> {
     }
 
     /// Reads a flag. Returns false if the flag is unknown.
-    fn read_known(&mut self, written: &WrittenFlag, rest: &mut Rest) -> Result<bool, Error> {
+    fn read_known(
+        &mut self,
+        written: &WrittenFlag,
+        rest: &mut RemainingArguments,
+    ) -> Result<bool, Error> {
         let name = &*written.name;
         let theirs = llama_cpp::find(name).filter(|flag| match (&flag.meaning, flag.target()) {
             _ if self.takes_whole_lines() => true,
@@ -146,9 +150,9 @@ impl<'a> Line<'a> {
             _ => false,
         });
         if let Some(flag) = theirs {
-            self.read_theirs(written, flag, rest)?;
+            self.read_llama_cpp_flag(written, flag, rest)?;
         } else if let Some(arg) = own_flag(self.command, name) {
-            self.read_own(written, arg, rest)?;
+            self.read_own_flag(written, arg, rest)?;
         } else if let Some(switch) =
             name.strip_prefix("--no-").filter(|switch| self.is_switch(switch))
         {
@@ -171,7 +175,12 @@ impl<'a> Line<'a> {
         own_flag(self.command, &format!("--{long}")).is_some_and(Arg::is_require_equals_set)
     }
 
-    fn read_own(&mut self, written: &WrittenFlag, arg: &Arg, rest: &mut Rest) -> Result<(), Error> {
+    fn read_own_flag(
+        &mut self,
+        written: &WrittenFlag,
+        arg: &Arg,
+        rest: &mut RemainingArguments,
+    ) -> Result<(), Error> {
         let name = OsString::from(match arg.get_long() {
             Some(long) => format!("--{long}"),
             None => written.name.clone(),
@@ -192,11 +201,11 @@ impl<'a> Line<'a> {
         Ok(())
     }
 
-    fn read_theirs(
+    fn read_llama_cpp_flag(
         &mut self,
         written: &WrittenFlag,
         flag: &'static Flag,
-        rest: &mut Rest,
+        rest: &mut RemainingArguments,
     ) -> Result<(), Error> {
         let name = written.name.clone();
         let strict = !flag
@@ -302,7 +311,7 @@ impl<'a> Line<'a> {
         &self,
         written: &WrittenFlag,
         strict: bool,
-        rest: &mut Rest,
+        rest: &mut RemainingArguments,
     ) -> Result<OsString, Error> {
         if let Some(value) = &written.attached {
             return Ok(value.clone());

@@ -29,7 +29,7 @@ pub(crate) fn same_origin(a: &str, b: &str) -> bool {
 }
 
 /// The host, with the port unless it is the scheme's default.
-pub(crate) fn site(address: &str) -> Option<String> {
+pub(crate) fn host_and_port(address: &str) -> Option<String> {
     let url = parse(address)?;
     let host = url.host_str()?;
     Some(url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}")))
@@ -150,8 +150,8 @@ mod tests {
         ] {
             assert_eq!(shown(address), plain);
         }
-        assert_eq!(site("https://u:p@A.io:443/x").as_deref(), Some("a.io"));
-        assert_eq!(site("http://127.0.0.1:81/x").as_deref(), Some("127.0.0.1:81"));
+        assert_eq!(host_and_port("https://u:p@A.io:443/x").as_deref(), Some("a.io"));
+        assert_eq!(host_and_port("http://127.0.0.1:81/x").as_deref(), Some("127.0.0.1:81"));
     }
 
     #[test]

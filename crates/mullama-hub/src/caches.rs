@@ -93,12 +93,12 @@ impl Caches {
     pub(crate) fn list(&self) -> Vec<Entry> {
         let mut entries = Vec::new();
         for root in &self.ollama {
-            match Store::at(root).own(Origin::Ollama) {
+            match Store::at(root).own_models(Origin::Ollama) {
                 Ok(found) => entries.extend(found),
                 Err(error) => log::warn!("Ollama's store is not listed: {error}"),
             }
         }
-        entries.extend(self.found().iter().map(CachedModel::entry));
+        entries.extend(self.scan().iter().map(CachedModel::entry));
         entries
     }
 
@@ -109,7 +109,7 @@ impl Caches {
             }
         }
         let mut near: Vec<CachedModel> = self
-            .found()
+            .scan()
             .into_iter()
             .filter(|found| {
                 // A name without a tag matches any quantisation.
@@ -127,7 +127,7 @@ impl Caches {
         near.into_iter().next().map(|found| found.load(name)).transpose()
     }
 
-    fn found(&self) -> Vec<CachedModel> {
+    fn scan(&self) -> Vec<CachedModel> {
         let mut found = Vec::new();
         for root in &self.hugging_face {
             scan_hub(root, Origin::HuggingFace, &mut found);

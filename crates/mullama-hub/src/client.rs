@@ -140,7 +140,7 @@ impl<R: io::Read> io::Read for MinRateReader<'_, R> {
         if elapsed >= self.traffic.period {
             let rate = (received - self.before) as f64 / elapsed.as_secs_f64();
             if rate < self.traffic.least_rate as f64 {
-                return Err(io::Error::new(io::ErrorKind::TimedOut, TooSlow(rate)));
+                return Err(io::Error::new(io::ErrorKind::TimedOut, RateTooLow(rate)));
             }
             (self.since, self.before) = (Instant::now(), received);
         }
@@ -150,19 +150,19 @@ impl<R: io::Read> io::Read for MinRateReader<'_, R> {
 
 /// The rate was too low for a whole period; in bytes per second.
 #[derive(Debug)]
-struct TooSlow(f64);
+struct RateTooLow(f64);
 
-impl fmt::Display for TooSlow {
+impl fmt::Display for RateTooLow {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "it sends {:.0} bytes per second", self.0)
     }
 }
 
-impl std::error::Error for TooSlow {}
+impl std::error::Error for RateTooLow {}
 
 /// The failure for a body that ended early.
 pub(crate) fn interrupted(url: &str, error: io::Error) -> Failure {
-    let slow = error.get_ref().is_some_and(<dyn std::error::Error + Send + Sync>::is::<TooSlow>);
+    let slow = error.get_ref().is_some_and(<dyn std::error::Error + Send + Sync>::is::<RateTooLow>);
     let failure = failed(url, &error.to_string()).with_source(error);
     if slow {
         return Failure::Permanent(failure.with_hint(

@@ -204,23 +204,23 @@ impl ModelBuilder<'_, '_> {
     /// Adds the parts of a model or file.
     fn take(&mut self, from: &str) -> Result<()> {
         if let Some(path) = self.path(from) {
-            return self.take_path(&path);
+            return self.add_from_path(&path);
         }
         match Source::parse(from)? {
             Source::Path(_) => Err(missing("FROM", from)),
-            Source::Name(name) if name.is_built_in() => self.take_path(&self.built_in()?),
+            Source::Name(name) if name.is_built_in() => self.add_from_path(&self.built_in()?),
             source => {
                 let model = self.store.find_source(&source)?;
-                self.take_model(&model)
+                self.add_from_store(&model)
             }
         }
     }
 
-    fn take_path(&mut self, path: &Path) -> Result<()> {
+    fn add_from_path(&mut self, path: &Path) -> Result<()> {
         if path.is_dir() {
             let (model, projector) = only_model(path)?;
-            self.take_path(&model)?;
-            return projector.map_or(Ok(()), |projector| self.take_path(&projector));
+            self.add_from_path(&model)?;
+            return projector.map_or(Ok(()), |projector| self.add_from_path(&projector));
         }
         let file = path.to_owned();
         let header = self.check(&file)?;
@@ -249,7 +249,7 @@ impl ModelBuilder<'_, '_> {
         shards.iter().try_for_each(|path| self.add(kind, path))
     }
 
-    fn take_model(&mut self, model: &StoredModel) -> Result<()> {
+    fn add_from_store(&mut self, model: &StoredModel) -> Result<()> {
         self.config = model.config.clone();
         self.parameters.override_with(&model.parameters);
         let Some(manifest) = &model.manifest else {

@@ -148,7 +148,7 @@ fn transfer(
             let share = remote.size / (4 * connections as u64).max(1);
             (share.clamp(REQUEST_BYTES.start, REQUEST_BYTES.end) / CHUNK) as usize
         },
-        elsewhere: Mutex::default(),
+        redirect: Mutex::default(),
         whole: AtomicBool::new(false),
         error: Mutex::default(),
         unhashed: Mutex::default(),
@@ -156,7 +156,7 @@ fn transfer(
     check_memory(0)?;
     thread::scope(|scope| {
         let most = partial.count_chunks().div_ceil(transfer.part).clamp(1, connections);
-        let spawn = || Builder::new().spawn_scoped(scope, || transfer.work());
+        let spawn = || Builder::new().spawn_scoped(scope, || transfer.download_parts());
         let refused = |error: io::Error| thread_error("a thread", &error).with_source(error);
         let hasher = Builder::new().spawn_scoped(scope, || transfer.hash()).map_err(refused)?;
         let (mut since, mut before) = (Instant::now(), partial.completed());
@@ -208,7 +208,7 @@ struct Transfer<'a> {
     /// Number of chunks in a connection's first part.
     part: usize,
     /// The URL of the last redirect. Used directly until it is refused.
-    elsewhere: Mutex<Option<String>>,
+    redirect: Mutex<Option<String>>,
     /// Whether the server ignores range requests.
     whole: AtomicBool,
     error: Mutex<Option<Error>>,
@@ -230,7 +230,7 @@ impl UnhashedChunks {
 
     /// Stores a chunk and returns a buffer for the next one. If there are too many, evicts the last one in the file,
     /// because earlier chunks are hashed sooner.
-    fn offer(&mut self, chunk: usize, buffer: Vec<u8>) -> Vec<u8> {
+    fn add_chunk(&mut self, chunk: usize, buffer: Vec<u8>) -> Vec<u8> {
         self.chunks.insert(chunk, buffer);
         if self.chunks.len() > MAX_UNHASHED_CHUNKS
             && let Some((_, last)) = self.chunks.pop_last()
@@ -243,7 +243,7 @@ impl UnhashedChunks {
 
 impl Transfer<'_> {
     /// Downloads parts until none are left.
-    fn work(&self) {
+    fn download_parts(&self) {
         let (mut part, most) = (self.part, (REQUEST_BYTES.end / CHUNK) as usize);
         while let Some(range) = self.partial.take(part) {
             let begun = Instant::now();
@@ -251,7 +251,7 @@ impl Transfer<'_> {
             if begun.elapsed() < SHORT_REQUEST {
                 part = (2 * part).min(most);
             }
-            self.partial.give_back(range);
+            self.partial.release(range);
             if let Err(error) = result {
                 self.fail(error);
             }
@@ -289,7 +289,7 @@ impl Transfer<'_> {
             return Ok(());
         }
         let bytes = (self.partial.range_of(*next).start, self.partial.range_of(end - 1).end);
-        let known = self.elsewhere.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let known = self.redirect.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let url = known.as_deref().unwrap_or(&self.remote.url);
         let request = Request {
             url,
@@ -304,7 +304,7 @@ impl Transfer<'_> {
             Err(Failure::Permanent(error))
                 if known.is_some() && !self.client.cancel.is_cancelled() =>
             {
-                *self.elsewhere.lock().unwrap_or_else(PoisonError::into_inner) = None;
+                *self.redirect.lock().unwrap_or_else(PoisonError::into_inner) = None;
                 return Err(Failure::Transient(error, None));
             }
             Err(failure) => return Err(failure),
@@ -314,7 +314,7 @@ impl Transfer<'_> {
             return Ok(());
         }
         if known.is_none() && response.url != self.remote.url {
-            *self.elsewhere.lock().unwrap_or_else(PoisonError::into_inner) =
+            *self.redirect.lock().unwrap_or_else(PoisonError::into_inner) =
                 Some(response.url.clone());
         }
         let url = response.url.clone();
@@ -394,7 +394,7 @@ impl Transfer<'_> {
                 }
             }
             if keep {
-                buffer = self.unhashed().offer(*next, buffer);
+                buffer = self.unhashed().add_chunk(*next, buffer);
                 self.partial.mark(*next).map_err(Failure::Permanent)?;
             }
             *next += 1;

@@ -33,8 +33,8 @@ const MAX_ENTRIES: usize = 50;
 /// `Download` for a failure of the network or the server.
 pub fn fetch_header(source: &Source, folder: &Path, options: &PullOptions<'_>) -> Result<PathBuf> {
     let client = Client::new(options);
-    let remotes = remotes(source, &client, options)?;
-    let about: Vec<String> = remotes.iter().map(identity).collect();
+    let remotes = weight_files(source, &client, options)?;
+    let about: Vec<String> = remotes.iter().map(version_key).collect();
     let model = folder.join(Digest::of(about.join("\n").as_bytes()).hex());
     let first = model.join(name(0, remotes.len()));
     let is_whole = || {
@@ -74,7 +74,7 @@ fn name(index: usize, count: usize) -> String {
 }
 
 /// Identifies a version of a file.
-fn identity(remote: &Remote) -> String {
+fn version_key(remote: &Remote) -> String {
     let version = match (&remote.digest, &remote.version) {
         (Some(digest), _) => digest.hex(),
         (None, Some(version)) => version.clone(),
@@ -84,7 +84,11 @@ fn identity(remote: &Remote) -> String {
 }
 
 /// The files with the model's weights.
-fn remotes(source: &Source, client: &Client, options: &PullOptions<'_>) -> Result<Vec<Remote>> {
+fn weight_files(
+    source: &Source,
+    client: &Client,
+    options: &PullOptions<'_>,
+) -> Result<Vec<Remote>> {
     let PullOptions { endpoints, token, insecure, .. } = options;
     let hugging_face = |source| {
         let token = endpoints.hugging_face_token.as_deref();

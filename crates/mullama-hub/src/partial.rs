@@ -22,7 +22,7 @@ pub(crate) const CHUNK: u64 = 1 << 20;
 
 /// The header of the map, which identifies the file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct Head {
+struct MapHeader {
     size: u64,
     chunk: u64,
     /// The server's identifier of the version, for files without a known digest.
@@ -62,7 +62,7 @@ impl Partial {
     pub fn open(folder: &Path, key: &str, size: u64, version: Option<&str>) -> Result<Self> {
         let data = folder.join(format!("{key}.data"));
         let map = folder.join(format!("{key}.map"));
-        let head = Head { size, chunk: CHUNK, version: version.map(str::to_owned) };
+        let head = MapHeader { size, chunk: CHUNK, version: version.map(str::to_owned) };
         let count = size.div_ceil(CHUNK) as usize;
         let (marks, chunks) = match Self::marks(&data, &map, &head, count) {
             Some(found) => found,
@@ -80,7 +80,7 @@ impl Partial {
     }
 
     /// The marks of an earlier run, if they belong to the same version of the file.
-    fn marks(data: &Path, map: &Path, head: &Head, count: usize) -> Option<(u64, Vec<Chunk>)> {
+    fn marks(data: &Path, map: &Path, head: &MapHeader, count: usize) -> Option<(u64, Vec<Chunk>)> {
         // Reject links, which would be written through, and pipes, which would block.
         let size = |path: &Path| {
             fs::symlink_metadata(path).ok().filter(fs::Metadata::is_file).map(|data| data.len())
@@ -92,7 +92,7 @@ impl Partial {
         let mut file = BufReader::new(File::open(map).ok()?.take(1 << 30));
         let (mut line, mut marks) = (Vec::new(), Vec::new());
         let length = file.read_until(b'\n', &mut line).ok()?;
-        if serde_json::from_slice::<Head>(&line).ok()? != *head {
+        if serde_json::from_slice::<MapHeader>(&line).ok()? != *head {
             return None;
         }
         file.read_to_end(&mut marks).ok()?;
@@ -100,7 +100,7 @@ impl Partial {
         (marks.len() == count).then(|| (length as u64, marks.iter().map(of).collect()))
     }
 
-    fn begin(data: &Path, map: &Path, head: &Head, count: usize) -> Result<(u64, Vec<Chunk>)> {
+    fn begin(data: &Path, map: &Path, head: &MapHeader, count: usize) -> Result<(u64, Vec<Chunk>)> {
         // Delete the old map first: it must never be applied to the new data. Create new files instead of overwriting
         // the existing ones.
         let _ = fs::remove_file(map);
@@ -120,7 +120,7 @@ impl Partial {
 
     /// Number of bytes that an earlier run downloaded for this key.
     pub fn leftover_bytes(folder: &Path, key: &str, size: u64, version: Option<&str>) -> u64 {
-        let head = Head { size, chunk: CHUNK, version: version.map(str::to_owned) };
+        let head = MapHeader { size, chunk: CHUNK, version: version.map(str::to_owned) };
         let count = size.div_ceil(CHUNK) as usize;
         let (data, map) = (folder.join(format!("{key}.data")), folder.join(format!("{key}.map")));
         Self::marks(&data, &map, &head, count).map_or(0, |(_, chunks)| done(&chunks, size))
@@ -156,7 +156,7 @@ impl Partial {
     }
 
     /// Releases the chunks of this range that were not completed.
-    pub fn give_back(&self, range: Range<usize>) {
+    pub fn release(&self, range: Range<usize>) {
         for chunk in &mut self.lock().chunks[range] {
             if *chunk == Chunk::Taken {
                 *chunk = Chunk::Missing;
@@ -260,7 +260,7 @@ mod tests {
         assert_eq!(partial.take(9), None);
         partial.mark(1).unwrap();
         partial.mark(3).unwrap();
-        partial.give_back(0..2);
+        partial.release(0..2);
         assert_eq!(partial.take(9), Some(0..1));
         assert_eq!(partial.done(), CHUNK + 5);
         drop(partial);

@@ -366,7 +366,7 @@ impl Pull<'_, '_> {
             self.meter.base += remote.size;
             return Ok(digest);
         }
-        let bytes = registry::small(&self.client, remote)?;
+        let bytes = registry::download_small(&self.client, remote)?;
         let digest = crate::Digest::of(&bytes);
         if let Some(expected) = remote.digest
             && expected != digest

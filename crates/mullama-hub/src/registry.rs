@@ -43,7 +43,7 @@ impl<'a> Registry<'a> {
         };
         let about = |error: Error| match error.kind() {
             ErrorKind::NotFound => {
-                let site = address::site(&self.base).unwrap_or_default();
+                let site = address::host_and_port(&self.base).unwrap_or_default();
                 Error::new(ErrorKind::NotFound, format!("{site} has no model {}", self.name))
                     .with_context("name", self.name)
                     .with_context("url", address::shown(&url))
@@ -134,7 +134,7 @@ fn parts(challenge: &str) -> Vec<(String, String)> {
 }
 
 /// Downloads a small file from the registry.
-pub(crate) fn small(client: &Client, remote: &Remote) -> Result<Vec<u8>> {
+pub(crate) fn download_small(client: &Client, remote: &Remote) -> Result<Vec<u8>> {
     client.retry(|| {
         let bearer = remote.bearer.as_deref();
         let request = Request { url: &remote.url, bearer, ..Request::default() };

@@ -66,7 +66,7 @@ impl Source {
                 .with_hint("use an address that begins with https://")),
             };
         }
-        if let Some(rest) = hugging_face_rest(text) {
+        if let Some(rest) = strip_hugging_face_prefix(text) {
             return HuggingFace::parse(rest).map(Self::HuggingFace);
         }
         if is_path(text) {
@@ -76,7 +76,7 @@ impl Source {
     }
 
     fn of_address(text: &str, rest: &str) -> Result<Self> {
-        if let Some(rest) = hugging_face_rest(rest) {
+        if let Some(rest) = strip_hugging_face_prefix(rest) {
             return HuggingFace::parse(rest).map(Self::HuggingFace);
         }
         // The URL of a model's page, copied from a browser.
@@ -247,7 +247,7 @@ fn check_revision(revision: &str) -> Result<()> {
 }
 
 /// The text after Hugging Face's host.
-fn hugging_face_rest(text: &str) -> Option<&str> {
+fn strip_hugging_face_prefix(text: &str) -> Option<&str> {
     ["hf.co/", "huggingface.co/", "www.huggingface.co/", "hf:"]
         .iter()
         .find_map(|site| strip_prefix_ignoring_case(text, site))

@@ -185,7 +185,7 @@ impl Store {
     ///
     /// Incomplete models are logged and skipped.
     pub fn list(&self) -> Result<Vec<Entry>> {
-        let mut entries = self.own(Origin::Mullama)?;
+        let mut entries = self.own_models(Origin::Mullama)?;
         entries.extend(self.caches.list());
         entries
             .sort_by(|a, b| (a.origin, b.modified, &a.name).cmp(&(b.origin, a.modified, &b.name)));
@@ -193,7 +193,7 @@ impl Store {
     }
 
     /// The models with a manifest in this folder.
-    pub(crate) fn own(&self, origin: Origin) -> Result<Vec<Entry>> {
+    pub(crate) fn own_models(&self, origin: Origin) -> Result<Vec<Entry>> {
         let mut entries = Vec::new();
         for (name, path) in self.names()? {
             match read(&path).and_then(|(bytes, manifest, modified)| {
@@ -288,7 +288,7 @@ impl Store {
     /// Removes the name, and all files that no other name uses.
     pub fn remove(&self, name: &Name) -> Result<Removed> {
         let absent = || match name.check_free().and_then(|()| self.found(name)) {
-            Ok(Some(model)) => not_ours(name, model.origin),
+            Ok(Some(model)) => read_only_origin(name, model.origin),
             Ok(None) => self.not_found(name, name).with_hint(match self.suggest(name).first() {
                 Some(known) => format!("did you mean {known}?"),
                 None => "`mullama list` shows the models in the store".to_owned(),
@@ -338,7 +338,7 @@ impl Store {
                 remove(&file("data"));
             }
         }
-        let used = self.used()?;
+        let used = self.used_blobs()?;
         for (name, path) in children(&self.root.join("blobs"))? {
             let hex = name.strip_prefix("sha256-").unwrap_or_default();
             if Digest::from_hex(hex).is_some() && !used.blobs.contains(hex) {
@@ -357,7 +357,7 @@ impl Store {
     /// Deletes the files of a removed manifest that no other manifest uses. The caller must own the
     /// lock.
     fn free(&self, gone: &Manifest) -> Result<u64> {
-        let used = self.used()?;
+        let used = self.used_blobs()?;
         if let Some(folder) = self.shard_folder(gone)
             && !used.shards.contains(&folder)
         {
@@ -700,7 +700,7 @@ impl Store {
 
     /// The blobs and shard folders in use. For a damaged manifest, all digests in its text count as
     /// used.
-    fn used(&self) -> Result<UsedBlobs> {
+    fn used_blobs(&self) -> Result<UsedBlobs> {
         let mut used = UsedBlobs::default();
         for (_, path) in self.names()? {
             // Only files are manifests.
@@ -740,7 +740,7 @@ fn read(path: &Path) -> Result<(Vec<u8>, Manifest, SystemTime)> {
     Ok((bytes, manifest, modified))
 }
 
-fn not_ours(name: &Name, origin: Origin) -> Error {
+fn read_only_origin(name: &Name, origin: Origin) -> Error {
     Error::new(
         ErrorKind::Unsupported,
         format!("{name} is in the cache of {}, which mullama does not change", origin.name()),

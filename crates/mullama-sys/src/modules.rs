@@ -105,7 +105,7 @@ pub unsafe fn load(
             set_cache_folder(&kind, cache_dir);
             for path in paths {
                 let tried = match &probe {
-                    Some(probe) if needs_driver(&kind) => probe.try_out(&path),
+                    Some(probe) if needs_driver(&kind) => probe.run_probe(&path),
                     _ => Ok(()),
                 };
                 // SAFETY: as above.
@@ -399,7 +399,7 @@ mod tests {
             let error = unsafe { load_one(&cut) }.unwrap_err();
             assert!(error.contains("incomplete"), "{error}");
             // Nor is it tried in another process, where it would look like a driver that crashes.
-            let error = Probe::for_tests().try_out(&cut).unwrap_err();
+            let error = Probe::for_tests().run_probe(&cut).unwrap_err();
             assert!(error.contains("incomplete"), "{error}");
         }
         fs::write(&cut, b"no library").unwrap();

@@ -19,7 +19,7 @@ pub use guarded::{
     state_seq_get_data, state_seq_set_data, tokenize,
 };
 pub use header::{quantised_tensors, shape_tensors};
-pub use media::{Embeddable, Projector, log_media, projector_memory};
+pub use media::{PreparedMedia, Projector, log_media, projector_memory};
 pub use simulated::{SimulatedDevice, SimulatedProfile};
 pub use threads::{CreatePool, threadpool_new, try_threads};
 pub use workers::{AddServer, rpc_add_server, rpc_protocol};

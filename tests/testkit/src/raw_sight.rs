@@ -4,7 +4,7 @@ use std::ffi::CString;
 use std::path::Path;
 use std::ptr;
 
-use mullama_sys::shim::{Embeddable, Projector};
+use mullama_sys::shim::{PreparedMedia, Projector};
 use mullama_sys::{
     llama_batch, llama_context, llama_context_default_params, llama_decode, llama_free,
     llama_get_logits_ith, llama_init_from_model, llama_model_default_params, llama_model_free,
@@ -82,7 +82,7 @@ pub fn raw_answer(
 
 fn encode(
     projector: &Projector,
-    media: &Embeddable,
+    media: &PreparedMedia,
     index: usize,
     piece: &Value,
     n_embd: usize,

@@ -39,7 +39,7 @@ pub fn run(arguments: &ArgMatches, itself: &[OsString]) -> Result<(), Failure> {
         is_interactive: false,
         prompt_cache: arguments.get_one::<String>("prompt_cache").map(|file| PromptCache {
             file: file.into(),
-            is_kept: !arguments.get_flag("prompt_cache_ro"),
+            is_writable: !arguments.get_flag("prompt_cache_ro"),
         }),
     };
     let prompt = prompt(arguments)?;
@@ -56,7 +56,7 @@ pub fn run(arguments: &ArgMatches, itself: &[OsString]) -> Result<(), Failure> {
     let prompt = match prompt {
         // Paths of pictures in a prompt file are text.
         Some(prompt) if !arguments.contains_id("prompt_file") => {
-            Some(session.take_dropped(prompt)?)
+            Some(session.attach_dropped_files(prompt)?)
         }
         other => other,
     };

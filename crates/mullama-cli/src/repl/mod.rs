@@ -52,7 +52,7 @@ pub fn converse(mut session: Session) -> Result<(), Failure> {
             // A failed command does not end the conversation.
             Err(Failure::Error(error)) if !session.model.is_closed() => {
                 let error = match error.kind() {
-                    ErrorKind::ContextOverflow => error.with_hint(session.room_hint()),
+                    ErrorKind::ContextOverflow => error.with_hint(session.context_hint()),
                     _ => error,
                 };
                 print_message(format_args!("error: {}", error.report()));
@@ -65,7 +65,7 @@ pub fn converse(mut session: Session) -> Result<(), Failure> {
 }
 
 fn answer(session: &mut Session, prompt: String) -> Result<bool, Failure> {
-    let prompt = session.take_dropped(prompt)?;
+    let prompt = session.attach_dropped_files(prompt)?;
     if session.answer(prompt)? == FinishReason::Cancelled {
         print_message("(stopped)");
     }
@@ -131,7 +131,7 @@ impl Input {
             match self.editor.readline(prompt) {
                 Ok(line) => {
                     if let Some(text) = self.lines.add(&line) {
-                        self.remember(&text);
+                        self.add_to_history(&text);
                         return Ok(Some(text));
                     }
                 }
@@ -148,7 +148,7 @@ impl Input {
     }
 
     /// Adds an entry to the history. Failures to save it are ignored.
-    fn remember(&mut self, text: &str) {
+    fn add_to_history(&mut self, text: &str) {
         if text.trim().is_empty() || !matches!(self.editor.add_history_entry(text), Ok(true)) {
             return;
         }

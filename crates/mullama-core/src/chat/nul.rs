@@ -7,7 +7,7 @@ use crate::{Error, Result};
 /// Rejects values with a NUL byte in a text or in a field name. `refuse` creates the error from the place of the text
 /// (`.tool_calls[0].id`) and the problem.
 pub(super) fn refuse_nul(value: &Value, refuse: impl FnOnce(&str, &str) -> Error) -> Result<()> {
-    match place_of_nul(value) {
+    match find_nul(value) {
         None => Ok(()),
         Some((place, what)) => {
             Err(refuse(&place, what).with_hint("remove it: the engine's texts end at it"))
@@ -15,18 +15,18 @@ pub(super) fn refuse_nul(value: &Value, refuse: impl FnOnce(&str, &str) -> Error
     }
 }
 
-fn place_of_nul(value: &Value) -> Option<(String, &'static str)> {
+fn find_nul(value: &Value) -> Option<(String, &'static str)> {
     match value {
         Value::String(text) => text.contains('\0').then(|| (String::new(), "contains a NUL byte")),
         Value::Array(items) => items.iter().enumerate().find_map(|(index, item)| {
-            place_of_nul(item).map(|(place, what)| (format!("[{index}]{place}"), what))
+            find_nul(item).map(|(place, what)| (format!("[{index}]{place}"), what))
         }),
         Value::Object(fields) => fields.iter().find_map(|(name, field)| {
             if name.contains('\0') {
                 let place = format!(".{}", name.escape_default());
                 return Some((place, "its name contains a NUL byte"));
             }
-            place_of_nul(field).map(|(place, what)| (format!(".{name}{place}"), what))
+            find_nul(field).map(|(place, what)| (format!(".{name}{place}"), what))
         }),
         _ => None,
     }

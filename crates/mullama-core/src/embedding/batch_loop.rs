@@ -192,7 +192,7 @@ impl BatchLoop {
             budget: self.blueprint.batch,
             batch: self.blueprint.batch,
             cells: context.n_ctx() as usize,
-            in_one_piece: self.blueprint.in_one_piece,
+            needs_single_batch: self.blueprint.needs_single_batch,
             long_waits: false,
         };
         let batch = context.batch();
@@ -385,7 +385,7 @@ struct BatchCapacity {
     batch: usize,
     /// Free cells of the context.
     cells: usize,
-    in_one_piece: bool,
+    needs_single_batch: bool,
     /// Whether an input longer than a batch is waiting for cells, so that no other such input may take them.
     long_waits: bool,
 }
@@ -394,7 +394,7 @@ impl BatchCapacity {
     /// Returns how many tokens of an input of `length` tokens fit now; none if it cannot start. An input that is
     /// computed in one piece fits as a whole or not at all. An empty batch accepts any input.
     fn take(&mut self, length: usize, is_empty: bool) -> Option<usize> {
-        if self.in_one_piece {
+        if self.needs_single_batch {
             let fits = length <= self.budget || is_empty;
             self.budget = self.budget.saturating_sub(if fits { length } else { 0 });
             return fits.then_some(length);

@@ -25,7 +25,7 @@ pub(super) struct EmbeddingContextSpec {
     /// Maximum number of texts that are computed at once.
     pub n_sequences: usize,
     /// Whether an input must be computed in one batch.
-    pub in_one_piece: bool,
+    pub needs_single_batch: bool,
     /// Whether the engine pools the tokens of a text itself.
     pub pools_itself: bool,
 }
@@ -67,7 +67,7 @@ impl EmbeddingContextSpec {
             width,
             batch: settings.n_ubatch as usize,
             n_sequences: settings.n_parallel as usize,
-            in_one_piece: kind == Kind::Scores || !generates,
+            needs_single_batch: kind == Kind::Scores || !generates,
             pools_itself: kind == Kind::Scores,
             settings,
         }
@@ -83,9 +83,9 @@ impl EmbeddingContextSpec {
 
     fn settings(&self, capacity: usize) -> ContextSettings {
         let mut settings = self.settings.clone();
-        let batch = if self.in_one_piece { capacity.max(self.batch) } else { self.batch };
+        let batch = if self.needs_single_batch { capacity.max(self.batch) } else { self.batch };
         // In addition to the longest input, a batch of short ones must fit.
-        let cells = if self.in_one_piece { batch } else { capacity + batch };
+        let cells = if self.needs_single_batch { batch } else { capacity + batch };
         settings.n_ctx = cells as u32;
         settings.n_batch = batch as u32;
         settings.n_ubatch = batch as u32;
@@ -100,7 +100,7 @@ impl EmbeddingContextSpec {
         let (path, stamp) = &self.file;
         // If the file was removed or replaced, there is no dry run; a lack of memory is then an error of the engine.
         if placement::stamp(path) == *stamp {
-            placement::check_room(
+            placement::check_free_memory(
                 path,
                 &self.weights.settings,
                 &settings,

@@ -13,7 +13,7 @@ use mullama_base::{CancelCallback, CancelToken};
 /// state of the cache.
 const GRACE_PERIOD: Duration = Duration::from_millis(400);
 
-type Call = Box<dyn FnOnce() + Send>;
+type Callback = Box<dyn FnOnce() + Send>;
 
 /// Watches one request. Dropping it stops watching.
 pub(crate) struct DeadlineWatch {
@@ -22,7 +22,7 @@ pub(crate) struct DeadlineWatch {
 }
 
 struct WatchedRequest {
-    end: Mutex<Option<Call>>,
+    end: Mutex<Option<Callback>>,
     alarms: Mutex<Vec<Alarm>>,
 }
 
@@ -72,10 +72,10 @@ impl Alarm {
         let key = (time, known.next);
         known.next += 1;
         known.calls.insert(key, Box::new(call));
-        if known.seen_to_in != Some(process::id()) {
+        if known.process_id != Some(process::id()) {
             let thread = thread::Builder::new().name("mullama-late".to_owned()).spawn(run_alarms);
             // If no thread can be started, only the engine's thread ends requests.
-            known.seen_to_in = thread.is_ok().then(process::id);
+            known.process_id = thread.is_ok().then(process::id);
         }
         drop(alarms);
         ALARMS_CHANGED.notify_all();
@@ -96,10 +96,10 @@ type Key = (Instant, u64);
 
 #[derive(Default)]
 struct Alarms {
-    calls: BTreeMap<Key, Call>,
+    calls: BTreeMap<Key, Callback>,
     next: u64,
     /// The process whose thread handles the alarms. A forked process does not have that thread.
-    seen_to_in: Option<u32>,
+    process_id: Option<u32>,
 }
 
 static ALARMS: Mutex<Option<Alarms>> = Mutex::new(None);
@@ -113,7 +113,7 @@ fn run_alarms() {
         let now = Instant::now();
         match known.calls.first_entry() {
             None => {
-                known.seen_to_in = None;
+                known.process_id = None;
                 return;
             }
             Some(entry) if entry.key().0 <= now => {

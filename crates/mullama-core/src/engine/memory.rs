@@ -69,10 +69,10 @@ impl BufferShare {
     /// Adjusts the sizes of planned buffers to what will be allocated: the Vulkan backend allocates each buffer in
     /// system RAM larger than requested (ggml-vulkan.cpp).
     pub fn allocated(mut self) -> Self {
-        const MORE: u64 = 32;
+        const OVERHEAD: u64 = 32;
         if self.buffer_type == "Vulkan_Host" {
             for bytes in [&mut self.model, &mut self.context, &mut self.compute] {
-                *bytes += MORE * bytes.div_ceil(self.max_size.max(1));
+                *bytes += OVERHEAD * bytes.div_ceil(self.max_size.max(1));
             }
         }
         self

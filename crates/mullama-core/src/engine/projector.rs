@@ -9,7 +9,7 @@ use serde::Deserialize;
 
 use super::failure::Failure;
 use super::weights::Weights;
-use crate::media::{Picture, stand_ins};
+use crate::media::{Picture, placeholders};
 use crate::runtime::log as logging;
 use crate::source::ProjectorFile;
 use crate::{Error, ErrorKind, Result, Token};
@@ -27,7 +27,7 @@ pub(crate) struct Projector {
 
 /// A picture, preprocessed and divided into the pieces that it has in a prompt.
 pub(crate) struct PreparedPicture {
-    inner: shim::Embeddable,
+    inner: shim::PreparedMedia,
     projector: Arc<Projector>,
     pub pieces: Vec<Piece>,
 }
@@ -45,7 +45,7 @@ pub(crate) struct Part {
     /// Index in `PreparedPicture::pieces`.
     index: usize,
     /// The negative numbers that represent the part in a prompt, one per embedding.
-    pub stand_ins: Vec<Token>,
+    pub placeholders: Vec<Token>,
     /// Whether its embeddings attend to each other in both directions (no causal mask), so that they must be computed
     /// in one step.
     pub sees_ahead: bool,
@@ -53,7 +53,7 @@ pub(crate) struct Part {
 
 /// The shim's JSON description of a projector.
 #[derive(Deserialize)]
-struct About {
+struct ProjectorDescription {
     vision: bool,
     has_grid_positions: bool,
 }
@@ -61,7 +61,7 @@ struct About {
 /// The shim's JSON description of a piece.
 #[derive(Deserialize)]
 #[serde(untagged)]
-enum Described {
+enum PieceDescription {
     Text { tokens: Vec<Token> },
     Part { length: usize, sees_ahead: bool },
 }
@@ -78,7 +78,7 @@ impl Projector {
             // SAFETY: the model outlives the projector, which owns a reference to the weights.
             unsafe { shim::Projector::load(name, weights.as_ptr(), n_threads as i32) }
         })?;
-        let about: About = serde_json::from_str(&about)
+        let about: ProjectorDescription = serde_json::from_str(&about)
             .map_err(|error| problem(file, ErrorKind::Internal, &error.to_string()))?;
         if !about.vision || about.has_grid_positions {
             let reason = "it is of a kind that is not supported";
@@ -113,10 +113,10 @@ impl Projector {
         };
         let (inner, described) =
             prepared.map_err(|reason| problem(&said.problem().unwrap_or(reason)))?;
-        let described: Vec<Described> =
+        let described: Vec<PieceDescription> =
             serde_json::from_str(&described).map_err(|error| problem(&error.to_string()))?;
         let piece = |(index, described)| match described {
-            Described::Text { tokens } => {
+            PieceDescription::Text { tokens } => {
                 let is_known = |token: &Token| (0..self.n_vocab as Token).contains(token);
                 if tokens.iter().all(is_known) {
                     return Ok(Piece::Text(tokens));
@@ -126,9 +126,9 @@ impl Projector {
                     .with_context("path", self.file.path.display())
                     .with_hint("the projector belongs to another model"))
             }
-            Described::Part { length, sees_ahead } => {
-                let stand_ins = stand_ins(picture.digest(), index, length);
-                Ok(Piece::Part(Part { index, stand_ins, sees_ahead }))
+            PieceDescription::Part { length, sees_ahead } => {
+                let placeholders = placeholders(picture.digest(), index, length);
+                Ok(Piece::Part(Part { index, placeholders, sees_ahead }))
             }
         };
         let pieces = described.into_iter().enumerate().map(piece).collect::<Result<_>>()?;
@@ -168,21 +168,21 @@ impl PreparedPicture {
     pub fn n_tokens(&self) -> usize {
         let length = |piece: &Piece| match piece {
             Piece::Text(tokens) => tokens.len(),
-            Piece::Part(part) => part.stand_ins.len(),
+            Piece::Part(part) => part.placeholders.len(),
         };
         self.pieces.iter().map(length).sum()
     }
 
     /// Computes the embeddings of a part, one row of `width` numbers per embedding. Fails with `Cancelled` as soon as
-    /// `go_on` returns false.
-    pub fn encode(&self, part: &Part, go_on: &impl Fn() -> bool) -> Result<Vec<f32>> {
-        let size = part.stand_ins.len() * self.projector.width;
+    /// `should_continue` returns false.
+    pub fn encode(&self, part: &Part, should_continue: &impl Fn() -> bool) -> Result<Vec<f32>> {
+        let size = part.placeholders.len() * self.projector.width;
         check_memory(size * size_of::<f32>())?;
         let mut embeddings = vec![0.0; size];
         let (encoded, said) = logging::capture(|| {
-            self.projector.inner.encode(&self.inner, part.index, go_on, &mut embeddings)
+            self.projector.inner.encode(&self.inner, part.index, should_continue, &mut embeddings)
         });
-        if !go_on() {
+        if !should_continue() {
             return Err(Error::new(
                 ErrorKind::Cancelled,
                 "the request for the picture was abandoned",

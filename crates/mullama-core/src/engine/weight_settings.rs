@@ -269,7 +269,7 @@ impl Hash for WeightSettings {
     }
 }
 
-type PointedTo = (
+type PointerTargets = (
     Vec<sys::ggml_backend_dev_t>,
     Vec<(CString, Option<Handle>)>,
     Vec<sys::llama_model_tensor_buft_override>,
@@ -281,7 +281,7 @@ type PointedTo = (
 pub(super) struct RawWeightSettings<'a> {
     /// Points into the fields below.
     pub params: sys::llama_model_params,
-    _pointed_to: PointedTo,
+    _pointed_to: PointerTargets,
     _settings: PhantomData<&'a WeightSettings>,
 }
 

@@ -4,4 +4,4 @@ mod address;
 mod picture;
 
 pub(crate) use address::bytes_of;
-pub(crate) use picture::{Picture, Problem, encode_pixels, stand_ins};
+pub(crate) use picture::{Picture, Problem, encode_pixels, placeholders};

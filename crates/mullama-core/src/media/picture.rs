@@ -77,7 +77,7 @@ impl Picture {
 /// Returns `count` negative numbers that represent part number `part` of the picture with this digest in a prompt. No
 /// token id is negative. The numbers are derived from a hash of `digest` and `part`, so different pictures or parts
 /// have different numbers.
-pub(crate) fn stand_ins(digest: &Digest, part: usize, count: usize) -> Vec<Token> {
+pub(crate) fn placeholders(digest: &Digest, part: usize, count: usize) -> Vec<Token> {
     let block = |index: usize| {
         let place = [part as u64, index as u64].map(u64::to_le_bytes).concat();
         *Digest::of(&[digest.as_bytes().as_slice(), &place].concat()).as_bytes()
@@ -378,10 +378,10 @@ mod tests {
     #[test]
     fn placeholders_are_negative_and_unique_per_image() {
         let (one, other) = (Digest::of(b"a"), Digest::of(b"b"));
-        let first = stand_ins(&one, 0, 20);
+        let first = placeholders(&one, 0, 20);
         assert!(first.len() == 20 && first.iter().all(|&token| token < 0));
-        assert_eq!(first[..9], stand_ins(&one, 0, 9));
-        let all = [stand_ins(&other, 0, 20), stand_ins(&one, 1, 20), first].concat();
+        assert_eq!(first[..9], placeholders(&one, 0, 9));
+        let all = [placeholders(&other, 0, 20), placeholders(&one, 1, 20), first].concat();
         assert_eq!(all.iter().collect::<HashSet<_>>().len(), 60);
     }
 }

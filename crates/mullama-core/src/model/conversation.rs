@@ -140,7 +140,7 @@ impl Chat {
         turn.note_dropped(dropped);
         loop {
             let answer = self.model.chat(turn.messages(), &options)?;
-            if let Some(completion) = self.go_on(&mut turn, &answer)? {
+            if let Some(completion) = self.run_calls(&mut turn, &answer)? {
                 return Ok(completion);
             }
         }
@@ -154,7 +154,7 @@ impl Chat {
         turn.note_dropped(dropped);
         loop {
             let answer = self.model.chat_async(turn.messages(), &options).await?;
-            if let Some(completion) = self.go_on(&mut turn, &answer)? {
+            if let Some(completion) = self.run_calls(&mut turn, &answer)? {
                 return Ok(completion);
             }
         }
@@ -242,7 +242,7 @@ impl Chat {
     }
 
     /// Runs the calls of an answer. Returns the turn's completion if it is over.
-    fn go_on(
+    fn run_calls(
         &mut self,
         turn: &mut Turn,
         answer: &ChatCompletion,

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::constraint::{Compiling, Constraint};
 use super::handle::Model;
 use super::loaded::Loaded;
-use super::vision::{SeenPrompt, tokens_of};
+use super::vision::{PromptWithPictures, tokens_of};
 use crate::chat::{
     ChatCompletion, ChatStream, Message, PAST_DEADLINE, PICTURE, Pieces, Rendered, TEMPLATE_STACK,
     TEMPLATE_TIME, TOO_LONG, count_pictures, fit, has_pictures, render, stays, template_error,
@@ -252,8 +252,8 @@ impl Model {
             reasoning: None,
             begun: String::new(),
         };
-        let grammar =
-            GrammarSpec::asked(options)?.or_else(|| options.json_schema.as_ref().map(of_schema));
+        let grammar = GrammarSpec::from_options(options)?
+            .or_else(|| options.json_schema.as_ref().map(of_schema));
         let constraint = Compiling::start(&loaded, grammar, deadline(began, options.timeout)?)?;
         let shorten = if shifts { Shorten::Shift } else { Shorten::Refuse };
         let began = Some(began);
@@ -353,7 +353,7 @@ impl Model {
         let loaded = self.loaded()?;
         let RenderedChat { rendered, pictures, dropped, .. } = rendered;
         let Rendered { prompt, grammar, stops, preserved, reasoning, parser, begun } = rendered;
-        let SeenPrompt { tokens, media } =
+        let PromptWithPictures { tokens, media } =
             tokens_of(loaded.templates()?, &loaded.vocab, &prompt, &pictures)?;
         // Texts of several tokens are part of the answer anyway.
         let preserved: Vec<_> = preserved
@@ -391,7 +391,7 @@ impl Model {
             self.pictures(messages)?
         } else {
             if has_pictures(messages) {
-                loaded.vision.check_is_on(messages)?;
+                loaded.vision.check_supported(messages)?;
             }
             Vec::new()
         };
@@ -551,12 +551,12 @@ impl Model {
         (answer.dropped_messages, answer.dropped_tokens) = (dropped.0 as u32, dropped.1 as u32);
         let answer = SharedAnswer::new(answer);
         let given_up = answer.clone();
-        let watch = DeadlineWatch::new(&cancel, move || given_up.give_up());
+        let watch = DeadlineWatch::new(&cancel, move || given_up.end_early());
         let grammar = match constraint {
             Constraint::None => None,
             Constraint::Compiled(grammar) => Some(grammar),
             Constraint::Late => {
-                answer.give_up();
+                answer.end_early();
                 return Ok(Stream::new(stream_events, cancel, watch, loaded));
             }
         };

@@ -31,7 +31,7 @@ pub(super) struct VisionLimits {
 
 /// A prompt with the pictures in it.
 #[derive(Default)]
-pub(super) struct SeenPrompt {
+pub(super) struct PromptWithPictures {
     pub tokens: Vec<Token>,
     pub media: Vec<MediaRun>,
 }
@@ -47,7 +47,7 @@ impl Vision {
     }
 
     /// Returns an error that names the first picture in `messages` if the model has no usable projector.
-    pub fn check_is_on(&self, messages: &[Message]) -> Result<()> {
+    pub fn check_supported(&self, messages: &[Message]) -> Result<()> {
         self.file(messages).map(drop)
     }
 
@@ -81,7 +81,7 @@ impl Vision {
         weights: &Arc<Weights>,
         messages: &[Message],
     ) -> Result<Vec<Arc<PreparedPicture>>> {
-        self.check_is_on(messages)?;
+        self.check_supported(messages)?;
         let found = pictures(messages, &self.limits.media)?;
         let projector = self.load(weights)?;
         let prepare = |(place, picture): (String, Picture)| {
@@ -113,11 +113,11 @@ impl Vision {
         for piece in &prepared.pieces {
             if let Piece::Part(part) = piece
                 && part.sees_ahead
-                && part.stand_ins.len() > n_ubatch
+                && part.placeholders.len() > n_ubatch
             {
                 let message = format!(
                     "a picture takes {} tokens that must be computed together, and a step can compute {n_ubatch}",
-                    part.stand_ins.len(),
+                    part.placeholders.len(),
                 );
                 return Err(Error::new(ErrorKind::InvalidArgument, message)
                     .with_hint(Text::with_names("load the model with a larger {ubatch_size}")));
@@ -133,7 +133,7 @@ pub(super) fn tokens_of(
     vocab: &Vocab,
     prompt: &Prompt,
     pictures: &[Arc<PreparedPicture>],
-) -> Result<SeenPrompt> {
+) -> Result<PromptWithPictures> {
     let parts = if pictures.is_empty() { vec![prompt.clone()] } else { prompt.split(PICTURE) };
     let texts = templates.specials(vocab).tokenize(vocab, &parts)?;
     if texts.len() != pictures.len() + 1 {
@@ -144,7 +144,7 @@ pub(super) fn tokens_of(
         let message = "the chat template has nothing after the last picture";
         return Err(Error::new(ErrorKind::Template, message));
     }
-    let mut seen = SeenPrompt::default();
+    let mut seen = PromptWithPictures::default();
     for (index, text) in texts.iter().enumerate() {
         seen.tokens.extend(text);
         if let Some(picture) = pictures.get(index) {

@@ -85,7 +85,7 @@ impl Budgets {
     }
 
     /// Subtracts the memory of models that are placed first: a projector, a draft model.
-    pub fn beside(mut self, others: &Placement) -> Self {
+    pub fn reserve(mut self, others: &Placement) -> Self {
         for share in &others.devices {
             let needed = self.needed(share);
             let mut budgets = self.gpus.iter_mut().chain([&mut self.host]);

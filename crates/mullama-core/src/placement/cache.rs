@@ -11,7 +11,7 @@ use std::time::SystemTime;
 use crate::engine::Placement;
 use crate::runtime;
 use mullama_base::folders::cache_dir;
-use mullama_base::{TemporaryFile, read_file, write_whole};
+use mullama_base::{TemporaryFile, read_file, write_atomically};
 use mullama_gguf::GgufHeader;
 use mullama_sys::kernels::Kernels;
 
@@ -103,7 +103,7 @@ fn write(file: &Path, answers: &Answers) -> std::io::Result<()> {
             forget_oldest(dir);
         }
     }
-    write_whole(file, &serde_json::to_vec(answers)?)
+    write_atomically(file, &serde_json::to_vec(answers)?)
 }
 
 /// Returns a file in a folder of the cache, and creates it if it does not exist. `about` identifies its content.

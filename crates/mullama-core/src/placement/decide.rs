@@ -30,7 +30,7 @@ pub(crate) fn decide(
     let weights = WeightSettings::resolve(params, &devices)?;
     let mut budgets = Budgets::of(&weights, is_device_order_automatic(params))?;
     if let Some(projector) = projector {
-        budgets = budgets.beside(&projector.placement);
+        budgets = budgets.reserve(&projector.placement);
     }
     let request = PlacementRequest::new(header, params, weights, context)?;
     let place = |draft| {
@@ -39,7 +39,7 @@ pub(crate) fn decide(
     };
     let mut draft = draft.map(place).transpose()?;
     if let Some(draft) = &draft {
-        budgets = budgets.beside(&draft.placement);
+        budgets = budgets.reserve(&draft.placement);
     }
     let search = PlacementSearch::new(path, name, header, request, budgets);
     let decision = search.decide().map_err(|error| {

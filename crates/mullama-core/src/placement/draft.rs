@@ -1,8 +1,8 @@
 //! Places a draft model. It is placed first; the model receives the remaining memory.
 
-use super::beside::explain;
 use super::budget::Budgets;
 use super::decision::PlacementDecision;
+use super::other_memory::explain;
 use super::request::{PlacementRequest, is_device_order_automatic};
 use super::search::PlacementSearch;
 use crate::device::DeviceSet;

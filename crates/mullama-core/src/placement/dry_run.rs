@@ -6,7 +6,7 @@ use crate::Result;
 use crate::engine::{Context, ContextSettings, Placement, Weights};
 
 /// Returns the memory that a context with these settings would need on each device, on weights with metadata only.
-/// `looked_up` is the size in bytes of the lookup tables among the weights.
+/// `lookup_table_bytes` is the size in bytes of the lookup tables among the weights.
 ///
 /// The engine reserves buffers for a full step and for a step with one token per sequence, and uses the larger of both
 /// on each device. If it allocates nothing, it only measures the former (`sched_reserve` in llama-context.cpp). The
@@ -19,15 +19,15 @@ use crate::engine::{Context, ContextSettings, Placement, Weights};
 pub(crate) fn dry_run(
     weights: Arc<Weights>,
     settings: &ContextSettings,
-    looked_up: u64,
+    lookup_table_bytes: u64,
 ) -> Result<Placement> {
     const MAX_MEASURED_CONTEXT: u32 = 1 << 20;
     if settings.n_ctx <= MAX_MEASURED_CONTEXT {
-        return measure(weights, settings, looked_up);
+        return measure(weights, settings, lookup_table_bytes);
     }
     let with = |n_ctx| {
         let settings = ContextSettings { n_ctx, ..settings.clone() };
-        measure(Arc::clone(&weights), &settings, looked_up)
+        measure(Arc::clone(&weights), &settings, lookup_table_bytes)
     };
     let (half, most) = (with(MAX_MEASURED_CONTEXT / 2)?, with(MAX_MEASURED_CONTEXT)?);
     Ok(most.extrapolated(
@@ -36,14 +36,18 @@ pub(crate) fn dry_run(
     ))
 }
 
-fn measure(weights: Arc<Weights>, settings: &ContextSettings, looked_up: u64) -> Result<Placement> {
+fn measure(
+    weights: Arc<Weights>,
+    settings: &ContextSettings,
+    lookup_table_bytes: u64,
+) -> Result<Placement> {
     /// The maximum padding for the alignment of two tables.
     const ALIGNMENT_OVERHEAD: u64 = 160;
     let full = Context::new(Arc::clone(&weights), settings)?;
     let placement = full.planned_placement()?;
     let each = full.n_seq_max() as u32;
     drop(full);
-    let has_only_tables = placement.host_weights() <= looked_up + ALIGNMENT_OVERHEAD;
+    let has_only_tables = placement.host_weights() <= lookup_table_bytes + ALIGNMENT_OVERHEAD;
     if has_only_tables || weights.settings.gpus.is_empty() || each >= settings.n_ubatch {
         return Ok(placement);
     }

@@ -5,7 +5,7 @@ use std::path::Path;
 use mullama_gguf::GgufHeader;
 use mullama_hub::StoredModel;
 
-use super::beside::explain;
+use super::other_memory::explain;
 use crate::engine::{Placement, Projector};
 use crate::source::{ProjectorFile, find_projector};
 use crate::{Error, ErrorKind, Result};

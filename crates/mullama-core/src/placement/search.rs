@@ -55,7 +55,7 @@ pub(crate) struct PlacementSearch<'a> {
     pub all_layers: u32,
     is_mixture: bool,
     /// Size in bytes of the lookup tables, of which the engine only reads single rows.
-    looked_up: u64,
+    lookup_table_bytes: u64,
     /// Metadata overrides that make the engine count the vocabulary instead of reading it. Reading it takes most of the
     /// time of loading metadata, and does not affect the placement.
     vocabulary: BTreeMap<String, Value>,
@@ -89,7 +89,7 @@ impl<'a> PlacementSearch<'a> {
             budgets,
             all_layers,
             is_mixture,
-            looked_up: tables.map(|tensor| tensor.size).sum(),
+            lookup_table_bytes: tables.map(|tensor| tensor.size).sum(),
             vocabulary: vocabulary(header),
             cache: Cache::of(path),
             last_weights: RefCell::default(),
@@ -382,9 +382,9 @@ impl<'a> PlacementSearch<'a> {
             return Ok(placement);
         }
         // A table may also be the output matrix, which is on a GPU unless it is overridden.
-        let looked_up = if weights.has_overrides() { 0 } else { self.looked_up };
+        let lookup_table_bytes = if weights.has_overrides() { 0 } else { self.lookup_table_bytes };
         let placement = log::log_as_trace(|| {
-            dry_run(self.weights_of(made_of, weights)?, &candidate.context, looked_up)
+            dry_run(self.weights_of(made_of, weights)?, &candidate.context, lookup_table_bytes)
         })?;
         self.cache.put(question, &placement);
         Ok(placement)

@@ -14,14 +14,14 @@ use serde::{Deserialize, Serialize};
 use super::bench::Bench;
 use super::shape::Shape;
 use super::spec::DeviceSpec;
-use super::speed::{Attention, PROMPT, Rates};
+use super::speed::{Attention, PREDICTED_PROMPT_TOKENS, Rates};
 use crate::Result;
 use crate::device::{self, DeviceSet, HOST, Handle};
 use crate::engine::{ContextSettings, WeightSettings, Weights};
 use crate::options::{ContextParams, ModelParams};
 use crate::runtime::{self, log as logging, physical_cores};
 use mullama_base::folders::cache_dir;
-use mullama_base::{read_file, units, write_whole};
+use mullama_base::{read_file, units, write_atomically};
 use mullama_gguf::GgufHeader;
 
 /// Quantisations that consist mainly of a single tensor type, from small to large.
@@ -32,10 +32,10 @@ const TYPES: [&str; 17] = [
 
 /// Number of passes over all measurements. The fastest counts, since shared machines slow down for several seconds now
 /// and then.
-const PASSES: usize = 2;
+const PASS_COUNT: usize = 2;
 
 /// Number of bytes read to measure system RAM.
-const SAMPLE: usize = 256 << 20;
+const SAMPLE_BYTES: usize = 256 << 20;
 
 /// Maximum size in bytes of a calibration file.
 const MAX_FILE_SIZE: u64 = 1 << 20;
@@ -68,7 +68,7 @@ impl Calibration {
     fn save(&self) {
         let file = Self::file();
         let written = fs::create_dir_all(cache_dir())
-            .and_then(|()| write_whole(&file, &serde_json::to_vec_pretty(self)?));
+            .and_then(|()| write_atomically(&file, &serde_json::to_vec_pretty(self)?));
         if let Err(error) = written {
             log::warn!("cannot store the measurements in {}: {error}", file.display());
         }
@@ -125,7 +125,7 @@ fn identity(device: Handle) -> String {
 /// Measures the bandwidth of system RAM, in bytes per second, with one thread per core.
 fn read_bandwidth() -> f64 {
     let threads = physical_cores() as usize;
-    let words = SAMPLE / size_of::<u64>() / threads;
+    let words = SAMPLE_BYTES / size_of::<u64>() / threads;
     let rates: Vec<f64> = thread::scope(|scope| {
         let read = || {
             let memory = allocate_words(words);
@@ -191,7 +191,7 @@ struct Steps {
 
 impl Steps {
     /// The faster of two measurements.
-    fn faster_of(self, other: Self) -> Self {
+    fn min_of_each(self, other: Self) -> Self {
         Self {
             token: self.token.min(other.token),
             prompt: self.prompt.min(other.prompt),
@@ -213,7 +213,7 @@ struct SecondsAtDepth {
 
 /// Length of the measured prompt in tokens. On a CPU, a shorter prompt reaches the same rate.
 fn prompt_of(gpu: Option<Handle>) -> u32 {
-    if gpu.is_some() { PROMPT } else { PROMPT / 4 }
+    if gpu.is_some() { PREDICTED_PROMPT_TOKENS } else { PREDICTED_PROMPT_TOKENS / 4 }
 }
 
 /// Measures a synthetic model on a GPU, or on the CPU if `gpu` is none.
@@ -228,7 +228,7 @@ fn measure(probe: &Probe, gpu: Option<Handle>, depth: u32) -> Result<(Steps, Ggu
         .with_n_ctx(depth + tokens + 64)
         .with_n_ubatch(tokens)
         .with_n_parallel(1);
-    let mut bench = bench_of(&path, &params, &context)?;
+    let mut bench = load_bench(&path, &params, &context)?;
     let each = f64::from(tokens);
     let prompt = bench.prompt(tokens, 0)? / each;
     let token = bench.token(0)?;
@@ -242,10 +242,10 @@ fn measure(probe: &Probe, gpu: Option<Handle>, depth: u32) -> Result<(Steps, Ggu
 }
 
 /// Loads a model for measuring.
-fn bench_of(path: &Path, params: &ModelParams, context: &ContextParams) -> Result<Bench> {
+fn load_bench(path: &Path, params: &ModelParams, context: &ContextParams) -> Result<Bench> {
     let weights = WeightSettings::resolve(params, &DeviceSet::of(params)?)?;
     let weights = Weights::load(path, &weights, &mut |_| true)?;
-    Bench::new(Arc::new(weights), &ContextSettings::resolve(context, PROMPT * 2)?)
+    Bench::new(Arc::new(weights), &ContextSettings::resolve(context, PREDICTED_PROMPT_TOKENS * 2)?)
 }
 
 /// Bytes and operations per token of a model's weights, by tensor type. The embedding is excluded.
@@ -304,10 +304,11 @@ pub fn measure_speed(
     context: &ContextParams,
 ) -> Result<Measured> {
     runtime::require_cpu()?;
-    let mut bench = bench_of(path.as_ref(), params, context)?;
+    let mut bench = load_bench(path.as_ref(), params, context)?;
     Ok(Measured {
         decode_tps: 1.0 / bench.token(0)?,
-        prefill_tps: f64::from(PROMPT) / bench.prompt(PROMPT, 0)?,
+        prefill_tps: f64::from(PREDICTED_PROMPT_TOKENS)
+            / bench.prompt(PREDICTED_PROMPT_TOKENS, 0)?,
     })
 }
 
@@ -322,16 +323,16 @@ fn rates_of(gpu: Option<Handle>, on_progress: &mut dyn FnMut(&str, f32)) -> Resu
     rates.per_step = (few.token - 4.0 * rates.per_layer).max(0.0);
 
     let mut measured: BTreeMap<usize, (Steps, GgufHeader)> = BTreeMap::new();
-    for pass in 0..PASSES {
+    for pass in 0..PASS_COUNT {
         for (index, quantization) in TYPES.iter().rev().enumerate() {
             let done = pass * TYPES.len() + index;
-            on_progress(quantization, done as f32 / (PASSES * TYPES.len()) as f32);
+            on_progress(quantization, done as f32 / (PASS_COUNT * TYPES.len()) as f32);
             let depth = if index == 0 { 2048 } else { 0 };
             let probe = Probe { quantization, width: 1024, inner: 4096, layers: 8 };
             match measure(&probe, gpu, depth) {
                 Ok((steps, header)) => {
                     let steps = match measured.remove(&index) {
-                        Some((before, _)) => before.faster_of(steps),
+                        Some((before, _)) => before.min_of_each(steps),
                         None => steps,
                     };
                     measured.insert(index, (steps, header));

@@ -19,7 +19,7 @@ pub(super) struct PlanEnvironment {
     pub weights: WeightSettings,
     pub budgets: Budgets,
     /// Whether the devices are those of this machine, not described ones.
-    pub are_here: bool,
+    pub are_local: bool,
     /// Rates by device name, for the devices whose performance is known.
     pub rates: BTreeMap<String, Rates>,
 }
@@ -50,7 +50,7 @@ impl PlanEnvironment {
         };
         let weights = WeightSettings::resolve(&params, &devices)?;
         let mut budgets = Budgets::of(&weights, is_device_order_automatic(&params))?;
-        let shared = specs.iter().flatten().find_map(left_of_shared_memory);
+        let shared = specs.iter().flatten().find_map(remaining_shared_memory);
         if let Some(bytes) = hardware.host_memory.map(|size| size.0).or(shared) {
             budgets.host.free = bytes;
         }
@@ -69,11 +69,11 @@ impl PlanEnvironment {
             };
             rates.extend(known.map(|known| (gpu.name(), known)));
         }
-        Ok(Self { params, weights, budgets, are_here: specs.is_none(), rates })
+        Ok(Self { params, weights, budgets, are_local: specs.is_none(), rates })
     }
 }
 
 /// The part of the shared memory that a device leaves to the CPU, in bytes.
-fn left_of_shared_memory(spec: &DeviceSpec) -> Option<u64> {
+fn remaining_shared_memory(spec: &DeviceSpec) -> Option<u64> {
     spec.shared_memory.map(|shared| shared.saturating_sub(spec.memory))
 }

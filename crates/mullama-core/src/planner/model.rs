@@ -74,7 +74,7 @@ impl<'a> PlanModel<'a> {
         let environment = PlanEnvironment::new(options)?;
         let PlanEnvironment { params, weights, budgets, .. } = &environment;
         let free = match &self.projector {
-            Some(projector) => budgets.clone().beside(&projector.placement),
+            Some(projector) => budgets.clone().reserve(&projector.placement),
             None => budgets.clone(),
         };
         let request =
@@ -89,7 +89,7 @@ impl<'a> PlanModel<'a> {
             Err(error) => return Err(error),
         };
         let left = match &draft {
-            Some(draft) => free.beside(&draft.placement),
+            Some(draft) => free.reserve(&draft.placement),
             None => free,
         };
         let search =
@@ -116,9 +116,9 @@ impl<'a> PlanModel<'a> {
         if let Some(projector) = &self.projector {
             placement = placement.and(projector.placement.clone());
         }
-        let placed = Placed { placement: &placement, budgets, decision: &decision };
+        let placed = PlacedModel { placement: &placement, budgets, decision: &decision };
         let mut plan = describe(&search, &self.header, params, &placed, refusal);
-        plan.options = loading_options(options, &plan, environment.are_here);
+        plan.options = loading_options(options, &plan, environment.are_local);
         plan.predicted = speed::predict(&plan, &self.header, &environment.rates);
         if largest_context {
             let trained = number(&self.header, &weights.metadata, "context_length").unwrap_or(0);
@@ -130,7 +130,7 @@ impl<'a> PlanModel<'a> {
 }
 
 /// The placement decision and its dry run.
-struct Placed<'a> {
+struct PlacedModel<'a> {
     decision: &'a PlacementDecision,
     placement: &'a Placement,
     /// Free memory before loading.
@@ -141,10 +141,10 @@ fn describe(
     search: &PlacementSearch<'_>,
     header: &GgufHeader,
     params: &ModelParams,
-    placed: &Placed<'_>,
+    placed: &PlacedModel<'_>,
     refusal: Option<String>,
 ) -> Plan {
-    let Placed { decision, placement, budgets } = placed;
+    let PlacedModel { decision, placement, budgets } = placed;
     let PlacementDecision { weights, context } = decision;
     let share = |budget: &Budget| {
         let share = placement.devices.iter().find(|share| share.name == budget.name);
@@ -215,7 +215,7 @@ fn describe(
 }
 
 /// The options as requested, with automatically chosen values filled in.
-fn loading_options(options: &PlanOptions, plan: &Plan, are_here: bool) -> Map<String, Value> {
+fn loading_options(options: &PlanOptions, plan: &Plan, are_local: bool) -> Map<String, Value> {
     let mut given: Map<_, _> =
         options.model.given().into_iter().chain(options.context.given()).collect();
     let mut set = |name: &str, value: Value| given.insert(name.to_owned(), value);
@@ -224,7 +224,7 @@ fn loading_options(options: &PlanOptions, plan: &Plan, are_here: bool) -> Map<St
     if plan.n_cpu_moe > 0 && options.model.cpu_moe != Some(true) {
         set("n_cpu_moe", plan.n_cpu_moe.into());
     }
-    let is_named = are_here && plan.n_gpu_layers > 0;
+    let is_named = are_local && plan.n_gpu_layers > 0;
     if let Some(split) = &plan.tensor_split {
         // The plan's GPUs begin with the main GPU; those of the machine have an order of their own.
         let main = options.model.main_gpu.filter(|_| !is_named).unwrap_or(0) as usize;

@@ -14,7 +14,7 @@ use crate::device::HOST;
 use mullama_gguf::{GgufHeader, TensorInfo};
 
 /// Prompt length, in tokens, for which prompt rates are measured and predicted.
-pub(super) const PROMPT: u32 = 512;
+pub(super) const PREDICTED_PROMPT_TOKENS: u32 = 512;
 
 /// Assumed read speed of the disk in bytes per second when a model is loaded: an SSD on four lanes of `PCIe` 3.0
 /// transfers at most 3.5 GB/s, and file reads reach about half of that.
@@ -79,7 +79,7 @@ impl Rates {
     /// The rates of a described device: its published figures, times the shares of them that its backend reaches. None
     /// if its bandwidth or its backend's shares are unknown.
     pub fn of_spec(spec: &DeviceSpec) -> Option<Self> {
-        let (read, compute) = reached(&spec.backend)?;
+        let (read, compute) = reached_shares(&spec.backend)?;
         let source = spec.source.as_deref().unwrap_or("as described");
         let source = format!(
             "{source}, of which {} reaches {:.0} % reading and {:.0} % computing",
@@ -112,7 +112,7 @@ impl Rates {
 
 /// The shares of the published bandwidth and compute of a card that a backend reaches: the medians of the measurements
 /// in `data/efficiency.json`.
-fn reached(backend: &str) -> Option<(f64, f64)> {
+fn reached_shares(backend: &str) -> Option<(f64, f64)> {
     let of = |share: fn(&Measured) -> Option<f64>| {
         let measured = measured().iter().filter(|one| one.backend == backend);
         let mut shares: Vec<f64> = measured.filter_map(share).collect();
@@ -162,14 +162,14 @@ fn measured() -> &'static [Measured] {
 
 /// The work of one device per token.
 #[derive(Debug, Default, Clone)]
-struct Work {
+struct DeviceWork {
     /// Bytes and operations by tensor type.
-    weights: BTreeMap<String, Flow>,
+    weights: BTreeMap<String, Traffic>,
     layers: f64,
 }
 
 #[derive(Debug, Default, Clone, Copy)]
-struct Flow {
+struct Traffic {
     /// Bytes that are read per generated token; of the experts of a mixture, only the used share.
     read: f64,
     /// Bytes that are read for a long prompt, which uses all experts.
@@ -178,7 +178,7 @@ struct Flow {
     operations: f64,
 }
 
-impl Work {
+impl DeviceWork {
     /// Adds a tensor, `share` of which is used per token. A tensor outside the blocks (`of_block` is false) is used
     /// only for the last token of a prompt, the one whose logits are requested.
     fn add(&mut self, tensor: &TensorInfo, share: f64, of_block: bool) {
@@ -187,7 +187,7 @@ impl Work {
         flow.read += tensor.size as f64 * share;
         flow.whole += tensor.size as f64;
         if tensor.shape.len() > 1 {
-            let tokens = if of_block { 1.0 } else { 1.0 / f64::from(PROMPT) };
+            let tokens = if of_block { 1.0 } else { 1.0 / f64::from(PREDICTED_PROMPT_TOKENS) };
             flow.operations += 2.0 * numbers * share * tokens;
         }
     }
@@ -206,15 +206,15 @@ impl Work {
 }
 
 /// The index of the block that a tensor belongs to, parsed from its name.
-fn block_of(name: &str) -> Option<usize> {
+fn block_index(name: &str) -> Option<usize> {
     name.strip_prefix("blk.")?.split_once('.')?.0.parse().ok()
 }
 
 /// The work of each device, by device name. If GPUs share layers, their parts count one after the other: how much of
 /// the time they compute at once is not measured.
-fn work(plan: &Plan, header: &GgufHeader) -> BTreeMap<String, Work> {
+fn work(plan: &Plan, header: &GgufHeader) -> BTreeMap<String, DeviceWork> {
     let layers = plan.layer_devices();
-    let mut by_device: BTreeMap<String, Work> = BTreeMap::new();
+    let mut by_device: BTreeMap<String, DeviceWork> = BTreeMap::new();
     for device in &layers {
         by_device.entry((*device).to_owned()).or_default().layers += 1.0;
     }
@@ -228,7 +228,7 @@ fn work(plan: &Plan, header: &GgufHeader) -> BTreeMap<String, Work> {
     let is_tied = !header.tensors.iter().any(|tensor| tensor.name == "output.weight");
     let output = layers.last().copied().unwrap_or(HOST);
     for tensor in &header.tensors {
-        let block = block_of(&tensor.name);
+        let block = block_index(&tensor.name);
         // Only one row of an embedding is read per token. If it is also the output matrix (tied), it is read
         // completely.
         if tensor.name.contains("token_embd") && !(is_tied && tensor.name == "token_embd.weight") {
@@ -307,7 +307,7 @@ pub(super) fn predict(
     rates: &BTreeMap<String, Rates>,
 ) -> Option<Prediction> {
     let work = work(plan, header);
-    let work: Vec<(&String, &Work, &Rates)> = work
+    let work: Vec<(&String, &DeviceWork, &Rates)> = work
         .iter()
         .filter(|(_, work)| !work.weights.is_empty())
         .map(|(name, work)| Some((name, work, rates.get(name)?)))
@@ -318,12 +318,12 @@ pub(super) fn predict(
     let (mut depth, mut per_step) = (0.0, 0.0_f64);
     for (name, work, rates) in &work {
         work.decode(&mut token, name, rates);
-        depth += work.attend(plan, name, rates, &attention);
+        depth += work.attention_seconds(plan, name, rates, &attention);
         work.prefill(&mut prompt, name, rates, first_gpu.filter(|_| *name == HOST), &attention);
         per_step = per_step.max(rates.per_step);
     }
     token.add(per_step, "the work of a step outside the layers".to_owned());
-    prompt.add(per_step / f64::from(PROMPT), String::new());
+    prompt.add(per_step / f64::from(PREDICTED_PROMPT_TOKENS), String::new());
     let width = header.architecture_number("embedding_length").unwrap_or(0) as f64 * 4.0;
     let mut hops = plan.layer_devices().windows(2).filter(|pair| pair[0] != pair[1]).count() as f64;
     if plan.shares_layers() {
@@ -332,7 +332,10 @@ pub(super) fn predict(
     }
     let slowest = work.iter().filter_map(|(_, _, rates)| rates.link).fold(f64::INFINITY, f64::min);
     token.add(hops * (DEVICE_HOP_SECONDS + width / slowest), "the way between devices".to_owned());
-    prompt.add(hops * (DEVICE_HOP_SECONDS / f64::from(PROMPT) + width / slowest), String::new());
+    prompt.add(
+        hops * (DEVICE_HOP_SECONDS / f64::from(PREDICTED_PROMPT_TOKENS) + width / slowest),
+        String::new(),
+    );
 
     let uploads = plan
         .devices
@@ -351,7 +354,7 @@ pub(super) fn predict(
     })
 }
 
-impl Work {
+impl DeviceWork {
     /// Adds the time of one token with an empty context.
     fn decode(&self, seconds: &mut Seconds, name: &str, rates: &Rates) {
         let flows = || self.weights.iter();
@@ -365,7 +368,13 @@ impl Work {
     }
 
     /// Returns the seconds that a full context adds to a token.
-    fn attend(&self, plan: &Plan, name: &str, rates: &Rates, attention: &Attention) -> f64 {
+    fn attention_seconds(
+        &self,
+        plan: &Plan,
+        name: &str,
+        rates: &Rates,
+        attention: &Attention,
+    ) -> f64 {
         let held = plan.all_devices().find(|device| device.name == name);
         let bytes = held.map_or(0, |device| device.kv) as f64;
         if bytes == 0.0 {
@@ -392,7 +401,7 @@ impl Work {
         let flows = || self.weights.iter();
         let computed: f64 =
             flows().map(|(ty, flow)| flow.operations / Rates::of(&computing.compute, ty)).sum();
-        let tokens = f64::from(PROMPT);
+        let tokens = f64::from(PREDICTED_PROMPT_TOKENS);
         let fetched = helper.map_or(0.0, |(_, link)| {
             flows().map(|(_, flow)| flow.whole).sum::<f64>() / link / tokens
         });
@@ -419,15 +428,15 @@ mod tests {
             assert!(one.read().is_some() || one.computed().is_some(), "{} is unknown", one.card);
         }
         for backend in ["cuda", "rocm", "vulkan", "sycl", "metal"] {
-            let (read, compute) = reached(backend).unwrap();
+            let (read, compute) = reached_shares(backend).unwrap();
             assert!((0.4..0.9).contains(&read) && (0.2..1.3).contains(&compute), "{backend}");
         }
-        assert_eq!(reached("abacus"), None);
+        assert_eq!(reached_shares("abacus"), None);
     }
 
     #[test]
     fn block_numbers_are_read_from_tensor_names() {
-        assert_eq!(block_of("blk.12.attn_q.weight"), Some(12));
-        assert_eq!(block_of("output.weight"), None);
+        assert_eq!(block_index("blk.12.attn_q.weight"), Some(12));
+        assert_eq!(block_index("output.weight"), None);
     }
 }

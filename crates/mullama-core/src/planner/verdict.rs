@@ -5,9 +5,9 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 /// Tokens per second that are comfortable for chat: faster than most people read.
-const CHAT: f64 = 8.0;
+const MIN_CHAT_TPS: f64 = 8.0;
 /// Tokens per second below which even batch work takes too long.
-const BATCH: f64 = 2.0;
+const MIN_BATCH_TPS: f64 = 2.0;
 
 /// What a generation speed is suitable for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,8 +26,8 @@ impl Verdict {
     /// The verdict for a speed in tokens per second.
     pub fn of(decode_tps: f64) -> Self {
         match decode_tps {
-            CHAT.. => Self::Chat,
-            BATCH.. => Self::Batch,
+            MIN_CHAT_TPS.. => Self::Chat,
+            MIN_BATCH_TPS.. => Self::Batch,
             _ => Self::TooSlow,
         }
     }

@@ -68,7 +68,7 @@ impl GrammarSpec {
 
     /// The constraint in a request's options, except a JSON schema. Fails if there is more than
     /// one.
-    pub fn asked(options: &GenerateOptions) -> Result<Option<Self>> {
+    pub fn from_options(options: &GenerateOptions) -> Result<Option<Self>> {
         let given = [
             (
                 "grammar",

@@ -4,7 +4,6 @@
 //! `common/common.h`): logit bias, penalties, DRY, top-n-sigma, top-k, typical-p, top-p, min-p, XTC, temperature, then
 //! the draw.
 
-mod adjusting;
 mod bounds;
 mod combined;
 mod drafting;
@@ -17,6 +16,7 @@ mod guess;
 mod guide;
 mod json_schema;
 mod keywords;
+mod logits_adjuster;
 mod pattern;
 mod raw;
 mod reasoning;
@@ -30,13 +30,13 @@ mod tag_search;
 mod text_schema;
 mod trigger;
 
-pub(crate) use adjusting::Adjusting;
 pub(crate) use drafting::DraftSampler;
 pub(crate) use grammar::{GRAMMAR_STACK, Grammar, GrammarSpec};
 pub(crate) use grammars::Grammars;
 pub(crate) use guess::Guess;
 pub(crate) use guide::optional_reasoning;
 pub(crate) use json_schema::{Schema, shape_of};
+pub(crate) use logits_adjuster::LogitsAdjuster;
 pub(crate) use reasoning::{ReasoningSpec, ReasoningTags};
 pub(crate) use refusal::unusable;
 pub(crate) use sampler::{Sampler, are_valid_logits, invalid_logits};

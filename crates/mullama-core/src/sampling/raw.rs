@@ -13,7 +13,7 @@ impl RawSampler {
     }
 
     /// Takes ownership of a sampler that the engine created.
-    pub fn own(sampler: *mut sys::llama_sampler) -> Option<Self> {
+    pub fn from_raw(sampler: *mut sys::llama_sampler) -> Option<Self> {
         NonNull::new(sampler).map(Self)
     }
 }

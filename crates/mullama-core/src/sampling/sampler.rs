@@ -25,7 +25,7 @@ pub(crate) struct Sampler {
     /// Whether the highest logit always wins, so that the chain is not needed.
     is_greedy: bool,
     /// Whether tokens are drawn at random, without a seed.
-    draws_freely: bool,
+    is_unseeded_draw: bool,
     /// Buffers, reused for each token.
     candidates: Vec<sys::llama_token_data>,
     biased: Vec<f32>,
@@ -48,7 +48,7 @@ impl Sampler {
             biases: sampling.biases(vocab)?,
             chain: chain(vocab, sampling, context)?,
             vocab: vocab.clone(),
-            draws_freely: grammar.is_none() && sampling.draws_freely(),
+            is_unseeded_draw: grammar.is_none() && sampling.is_unseeded_draw(),
             grammar,
             is_greedy: sampling.is_greedy(),
             candidates: Vec::new(),
@@ -65,8 +65,8 @@ impl Sampler {
 
     /// Whether guesses should be drawn as well. A draw from a distribution close to the model's is accepted more often
     /// than the most likely token.
-    pub fn draws_freely(&self) -> bool {
-        self.draws_freely
+    pub fn is_unseeded_draw(&self) -> bool {
+        self.is_unseeded_draw
     }
 
     /// Samples the next token from the logits of the whole vocabulary, and records it.
@@ -79,7 +79,7 @@ impl Sampler {
             return Ok(token);
         }
         if let Some(Guess { token, drawn_from: Some(other) }) = guess
-            && self.draws_freely
+            && self.is_unseeded_draw
         {
             let (chosen, own) = self.draw(logits)?;
             let token = own.sample_given_guess(*token, other, fastrand::f32).unwrap_or(chosen);
@@ -257,7 +257,7 @@ fn chain(vocab: &Vocab, sampling: &Sampling, context: u32) -> Result<RawSampler>
     unsafe {
         let mut params = sys::llama_sampler_chain_default_params();
         params.no_perf = true;
-        let chain = RawSampler::own(sys::llama_sampler_chain_init(params))
+        let chain = RawSampler::from_raw(sys::llama_sampler_chain_init(params))
             .ok_or_else(|| Error::new(ErrorKind::OutOfMemory, "no memory for a sampler"))?;
         let add = |sampler| sys::llama_sampler_chain_add(chain.as_ptr(), sampler);
 
@@ -271,7 +271,7 @@ fn chain(vocab: &Vocab, sampling: &Sampling, context: u32) -> Result<RawSampler>
             ));
         };
         if sampling.mirostat > 0 {
-            if sampling.penalises() {
+            if sampling.uses_penalties() {
                 add_penalties();
             }
             add(sys::llama_sampler_init_temp(sampling.temperature));
@@ -285,10 +285,10 @@ fn chain(vocab: &Vocab, sampling: &Sampling, context: u32) -> Result<RawSampler>
             return Ok(chain);
         }
         let is_greedy = sampling.temperature == 0.0 && sampling.dynatemp_range == 0.0;
-        for kind in &sampling.samplers[..last_that_matters(sampling, is_greedy)] {
+        for kind in &sampling.samplers[..last_effective_sampler(sampling, is_greedy)] {
             match kind {
-                SamplerKind::Penalties if sampling.penalises() => add_penalties(),
-                SamplerKind::Dry if sampling.penalises_sequences() => {
+                SamplerKind::Penalties if sampling.uses_penalties() => add_penalties(),
+                SamplerKind::Dry if sampling.uses_dry() => {
                     add(sys::llama_sampler_init_dry(
                         vocab.as_ptr(),
                         sampling.dry_multiplier,
@@ -344,10 +344,10 @@ fn chain(vocab: &Vocab, sampling: &Sampling, context: u32) -> Result<RawSampler>
 }
 
 /// Number of samplers that can affect the result. Greedy sampling ignores all samplers after the last penalty.
-fn last_that_matters(sampling: &Sampling, is_greedy: bool) -> usize {
+fn last_effective_sampler(sampling: &Sampling, is_greedy: bool) -> usize {
     let penalises = |kind: &SamplerKind| match kind {
-        SamplerKind::Penalties => sampling.penalises(),
-        SamplerKind::Dry => sampling.penalises_sequences(),
+        SamplerKind::Penalties => sampling.uses_penalties(),
+        SamplerKind::Dry => sampling.uses_dry(),
         _ => false,
     };
     if is_greedy {

@@ -66,8 +66,8 @@ impl Sampling {
         self.temperature == 0.0
             && self.dynatemp_range == 0.0
             && self.mirostat == 0
-            && !self.penalises_sequences()
-            && !self.penalises()
+            && !self.uses_dry()
+            && !self.uses_penalties()
     }
 
     /// Logit biases, including those of forbidden tokens. Applied before the other samplers.
@@ -97,7 +97,7 @@ impl Sampling {
 
     /// Whether tokens are drawn without a seed from a distribution that does not depend on earlier draws. (Mirostat
     /// and Adaptive-P adapt theirs.)
-    pub(super) fn draws_freely(&self) -> bool {
+    pub(super) fn is_unseeded_draw(&self) -> bool {
         let is_random = self.temperature > 0.0 || self.dynatemp_range > 0.0;
         is_random && self.mirostat == 0 && self.adaptive_p < 0.0 && self.seed.is_none()
     }
@@ -115,12 +115,12 @@ impl Sampling {
     }
 
     /// Whether the DRY penalty is on.
-    pub(super) fn penalises_sequences(&self) -> bool {
+    pub(super) fn uses_dry(&self) -> bool {
         self.dry_multiplier > 0.0 && self.samplers.contains(&SamplerKind::Dry)
     }
 
     /// Whether penalties on single tokens are on.
-    pub(super) fn penalises(&self) -> bool {
+    pub(super) fn uses_penalties(&self) -> bool {
         self.repeat_last_n != 0
             && self.samplers.contains(&SamplerKind::Penalties)
             && (self.repeat_penalty != 1.0

@@ -46,7 +46,7 @@ impl SharedAnswer {
     }
 
     /// Ends the request with the answer so far, if it has not ended yet.
-    pub fn give_up(&self) {
+    pub fn end_early(&self) {
         let mut answer = self.lock();
         answer.cancel();
         answer.send_outcome();

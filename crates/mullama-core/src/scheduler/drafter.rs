@@ -7,8 +7,8 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
+use super::guess_budget::StepCosts;
 use super::host_cache::TieredContext;
-use super::pace::Costs;
 use super::prefix::{KvCells as _, PrefixCache};
 use super::slot::Slot;
 use crate::engine::{AdapterSet, Context, ContextSettings, Decoded, SeqId, Vocab};
@@ -51,7 +51,7 @@ pub(super) struct Drafter {
     n_vocab: usize,
     /// Logits for the whole vocabulary of the model, if that of the draft model is smaller.
     padded: Vec<f32>,
-    pub costs: Costs,
+    pub costs: StepCosts,
 }
 
 impl Drafter {
@@ -66,7 +66,7 @@ impl Drafter {
             guests: BTreeMap::new(),
             n_ctx,
             padded: Vec::new(),
-            costs: Costs::default(),
+            costs: StepCosts::default(),
         }
     }
 
@@ -83,8 +83,11 @@ impl Drafter {
         if requests.is_empty() {
             return Ok(());
         }
-        if !self.costs.pay(requests.iter().filter_map(|request| request.slot.pace()), 0, streaming)
-        {
+        if !self.costs.are_guesses_profitable(
+            requests.iter().filter_map(|request| request.slot.guess_budget()),
+            0,
+            streaming,
+        ) {
             for request in &mut requests {
                 request.slot.pause_guesses();
             }
@@ -99,8 +102,11 @@ impl Drafter {
         for made in 1..=most {
             self.take_guesses(&mut requests, streaming, vocab)?;
             let open = requests.iter().filter(|request| request.is_open);
-            if !self.costs.pay(open.filter_map(|request| request.slot.pace()), made, streaming)
-                || !self.extend_guesses(&mut requests)?
+            if !self.costs.are_guesses_profitable(
+                open.filter_map(|request| request.slot.guess_budget()),
+                made,
+                streaming,
+            ) || !self.extend_guesses(&mut requests)?
             {
                 break;
             }
@@ -182,7 +188,7 @@ impl Drafter {
         let start = Instant::now();
         let computed = self.compute_missing(requests, n_batch, true)?;
         if computed > 0 && computed <= 2 * requests.len() {
-            self.costs.draft.note(computed, start.elapsed());
+            self.costs.draft.add_measurement(computed, start.elapsed());
         }
         Ok(computed > 0)
     }
@@ -244,7 +250,7 @@ impl Drafter {
         let count = self.context.batch().len();
         let done = count > 0 && self.compute(requests)?;
         if done {
-            self.costs.draft.note(count, start.elapsed());
+            self.costs.draft.add_measurement(count, start.elapsed());
         }
         Ok(done)
     }
@@ -302,7 +308,7 @@ impl Drafter {
         self.settle(slot);
         let Some(guest) = self.guests.remove(&slot.seq) else { return };
         if keep {
-            self.prefixes.keep(&mut self.context, guest.sequence);
+            self.prefixes.store(&mut self.context, guest.sequence);
         } else {
             self.prefixes.close(&mut self.context, guest.sequence);
         }

@@ -13,11 +13,11 @@ const MAX_CACHED_BYTES: usize = 128 << 20;
 
 /// Embeddings of a part of a picture, set once the encoder thread has computed them.
 #[derive(Default)]
-pub(super) struct Encoding(OnceLock<Result<Vec<f32>>>);
+pub(super) struct PendingEmbeddings(OnceLock<Result<Vec<f32>>>);
 
-impl Encoding {
+impl PendingEmbeddings {
     /// The embeddings or the error; `None` while they are being computed.
-    pub fn outcome(&self) -> Option<&Result<Vec<f32>>> {
+    pub fn result(&self) -> Option<&Result<Vec<f32>>> {
         self.0.get()
     }
 }
@@ -28,55 +28,62 @@ pub(super) struct Encoder {
     done: (flume::Sender<()>, flume::Receiver<()>),
     /// Requested embeddings that some request still refers to. The key is the numbers that represent the part in
     /// prompts.
-    wanted: Vec<(Vec<Token>, Weak<Encoding>)>,
+    requested: Vec<(Vec<Token>, Weak<PendingEmbeddings>)>,
     /// The cache of used embeddings, by the same keys; least recently used first.
-    kept: VecDeque<(Vec<Token>, Arc<Encoding>)>,
+    cached: VecDeque<(Vec<Token>, Arc<PendingEmbeddings>)>,
 }
 
 impl Default for Encoder {
     fn default() -> Self {
-        Self { thread: None, done: flume::bounded(1), wanted: Vec::new(), kept: VecDeque::new() }
+        Self {
+            thread: None,
+            done: flume::bounded(1),
+            requested: Vec::new(),
+            cached: VecDeque::new(),
+        }
     }
 }
 
 impl Encoder {
     /// Returns the embeddings of a part of a picture: cached, already requested, or newly queued. A queued part is
     /// dropped once all references to the returned value are dropped.
-    pub fn request(&mut self, run: &MediaRun) -> Result<Arc<Encoding>> {
-        let key = run.stand_ins();
-        if let Some((_, encoding)) = self.kept.iter().find(|(known, _)| known == key) {
+    pub fn request(&mut self, run: &MediaRun) -> Result<Arc<PendingEmbeddings>> {
+        let key = run.placeholders();
+        if let Some((_, encoding)) = self.cached.iter().find(|(known, _)| known == key) {
             return Ok(Arc::clone(encoding));
         }
-        self.wanted.retain(|(_, encoding)| encoding.strong_count() > 0);
-        let wanted = self.wanted.iter().find(|(known, _)| known == key);
-        if let Some(encoding) = wanted.and_then(|(_, encoding)| encoding.upgrade()) {
+        self.requested.retain(|(_, encoding)| encoding.strong_count() > 0);
+        let requested = self.requested.iter().find(|(known, _)| known == key);
+        if let Some(encoding) = requested.and_then(|(_, encoding)| encoding.upgrade()) {
             return Ok(encoding);
         }
-        let encoding = Arc::<Encoding>::default();
+        let encoding = Arc::<PendingEmbeddings>::default();
         let thread = match &self.thread {
             Some(thread) => thread,
             None => self.thread.insert(ServiceThread::start("mullama-media", None, |inbox| {
-                inbox.run(Worker::default());
+                inbox.run(EncoderLoop::default());
             })?),
         };
-        let for_whom = Arc::downgrade(&encoding);
-        self.wanted.push((key.to_vec(), Weak::clone(&for_whom)));
-        thread.send(EncodeCommand { run: run.clone(), for_whom, done: self.done.0.clone() })?;
+        let target = Arc::downgrade(&encoding);
+        self.requested.push((key.to_vec(), Weak::clone(&target)));
+        thread.send(EncodeCommand { run: run.clone(), target, done: self.done.0.clone() })?;
         Ok(encoding)
     }
 
     /// Caches used embeddings for later requests with the same picture. Evicts the least recently used ones above
     /// `MAX_CACHED_BYTES`.
-    pub fn keep(&mut self, run: &MediaRun, encoding: Arc<Encoding>) {
-        let key = run.stand_ins();
-        self.kept.retain(|(known, _)| known != key);
-        self.kept.push_back((key.to_vec(), encoding));
-        let size = |(_, encoding): &(Vec<Token>, Arc<Encoding>)| {
-            let numbers = encoding.outcome().and_then(|it| it.as_ref().ok()).map_or(0, Vec::len);
+    pub fn store(&mut self, run: &MediaRun, encoding: Arc<PendingEmbeddings>) {
+        let key = run.placeholders();
+        self.cached.retain(|(known, _)| known != key);
+        self.cached.push_back((key.to_vec(), encoding));
+        let size = |(_, encoding): &(Vec<Token>, Arc<PendingEmbeddings>)| {
+            let numbers = encoding.result().and_then(|it| it.as_ref().ok()).map_or(0, Vec::len);
             numbers * size_of::<f32>()
         };
-        while self.kept.len() > 1 && self.kept.iter().map(size).sum::<usize>() > MAX_CACHED_BYTES {
-            self.kept.pop_front();
+        while self.cached.len() > 1
+            && self.cached.iter().map(size).sum::<usize>() > MAX_CACHED_BYTES
+        {
+            self.cached.pop_front();
         }
     }
 
@@ -90,20 +97,20 @@ impl Encoder {
 /// A request to encode a part of a picture.
 struct EncodeCommand {
     run: MediaRun,
-    for_whom: Weak<Encoding>,
+    target: Weak<PendingEmbeddings>,
     done: flume::Sender<()>,
 }
 
 impl EncodeCommand {
     fn run(&self) {
-        let is_wanted = || self.for_whom.strong_count() > 0;
+        let is_wanted = || self.target.strong_count() > 0;
         if is_wanted() {
             self.answer(self.run.encode(&is_wanted));
         }
     }
 
     fn answer(&self, outcome: Result<Vec<f32>>) {
-        if let Some(encoding) = self.for_whom.upgrade() {
+        if let Some(encoding) = self.target.upgrade() {
             let _ = encoding.0.set(outcome);
         }
         let _ = self.done.try_send(());
@@ -117,11 +124,11 @@ impl ServiceCommand for EncodeCommand {
 }
 
 #[derive(Default)]
-struct Worker {
+struct EncoderLoop {
     queue: VecDeque<EncodeCommand>,
 }
 
-impl ServiceLoop for Worker {
+impl ServiceLoop for EncoderLoop {
     type ServiceCommand = EncodeCommand;
 
     fn is_idle(&self) -> bool {
@@ -134,7 +141,7 @@ impl ServiceLoop for Worker {
     }
 
     fn drop_cancelled(&mut self) {
-        self.queue.retain(|order| order.for_whom.strong_count() > 0);
+        self.queue.retain(|order| order.target.strong_count() > 0);
     }
 
     fn step(&mut self) -> Result<()> {

@@ -1,7 +1,7 @@
 //! The guesses of a request's next tokens: copied from earlier text, or made by the draft model.
 
+use super::guess_budget::{GuessBudget, StepCosts};
 use super::lookup::Lookup;
-use super::pace::{Costs, Pace};
 use super::request::MaxGuesses;
 use crate::engine::Vocab;
 use crate::sampling::{DraftSampler, Guess, Sampling};
@@ -21,7 +21,7 @@ pub(super) struct Guesses {
 /// State of guessing with the draft model.
 struct ModelGuesses {
     most: usize,
-    pace: Pace,
+    guess_budget: GuessBudget,
     /// Created with the first guess.
     sampler: Option<DraftSampler>,
 }
@@ -29,8 +29,11 @@ struct ModelGuesses {
 impl Guesses {
     /// Creates guesses with a request's limits.
     pub fn new(wanted: MaxGuesses) -> Self {
-        let model =
-            ModelGuesses { most: wanted.by_model as usize, pace: Pace::default(), sampler: None };
+        let model = ModelGuesses {
+            most: wanted.by_model as usize,
+            guess_budget: GuessBudget::default(),
+            sampler: None,
+        };
         Self {
             lookup: (wanted.by_lookup > 0).then(|| Lookup::new(wanted.by_lookup as usize)),
             model: (wanted.by_model > 0).then_some(model),
@@ -62,17 +65,17 @@ impl Guesses {
     pub fn draft_count(&mut self) -> usize {
         let Some(model) = self.model.as_mut().filter(|_| self.current.is_empty()) else { return 0 };
         self.are_copied = false;
-        if model.pace.is_paused() { 0 } else { model.most }
+        if model.guess_budget.is_paused() { 0 } else { model.most }
     }
 
     /// Statistics of the draft model's guesses.
-    pub fn pace(&self) -> Option<&Pace> {
-        self.model.as_ref().map(|model| &model.pace)
+    pub fn guess_budget(&self) -> Option<&GuessBudget> {
+        self.model.as_ref().map(|model| &model.guess_budget)
     }
 
     /// Pauses the draft model's guesses, because they do not pay.
-    pub fn rest(&mut self) {
-        self.model.iter_mut().for_each(|model| model.pace.rest());
+    pub fn start_pause(&mut self) {
+        self.model.iter_mut().for_each(|model| model.guess_budget.start_pause());
     }
 
     /// Makes a guess from the draft model's logits. Returns whether it is worth a place in the step. After an error,
@@ -83,7 +86,7 @@ impl Guesses {
         sampling: &Sampling,
         draws: bool,
         vocab: &Vocab,
-        worth: (&Costs, usize),
+        worth: (&StepCosts, usize),
     ) -> bool {
         let Some(model) = &mut self.model else { return false };
         let mut guess = || -> Result<(Guess, f64)> {
@@ -95,7 +98,7 @@ impl Guesses {
         };
         match guess() {
             Ok((guess, confidence)) => {
-                let is_worth_it = model.pace.add(confidence, worth.0, worth.1);
+                let is_worth_it = model.guess_budget.add(confidence, worth.0, worth.1);
                 self.current.extend(is_worth_it.then_some(guess));
                 is_worth_it
             }
@@ -108,15 +111,15 @@ impl Guesses {
     }
 
     /// Records how many guesses of the step were right.
-    pub fn settle(&mut self, right: usize, costs: Option<&mut Costs>) {
+    pub fn record_outcome(&mut self, right: usize, costs: Option<&mut StepCosts>) {
         let made = std::mem::take(&mut self.current).len();
         if made == 0 {
             return;
         }
         if self.are_copied {
-            self.lookup.iter_mut().for_each(|lookup| lookup.note(made, right));
+            self.lookup.iter_mut().for_each(|lookup| lookup.add_measurement(made, right));
         } else if let (Some(model), Some(costs)) = (&mut self.model, costs) {
-            model.pace.settle(right, costs);
+            model.guess_budget.record_outcome(right, costs);
         }
     }
 }

@@ -41,7 +41,7 @@ impl Entry {
     }
 
     /// Whether the tokens start with all saved tokens.
-    fn begins(&self, adapters: &AdapterSet, tokens: &[Token]) -> bool {
+    fn is_prefix_of(&self, adapters: &AdapterSet, tokens: &[Token]) -> bool {
         self.cells.adapters == *adapters && tokens.starts_with(&self.cells.tokens)
     }
 }
@@ -59,7 +59,7 @@ impl HostCache {
     }
 
     /// Whether a sequence of these tokens is worth storing.
-    pub fn should_keep(&self, adapters: &AdapterSet, tokens: &[Token]) -> bool {
+    pub fn should_store(&self, adapters: &AdapterSet, tokens: &[Token]) -> bool {
         let has = |entry: &Entry| entry.common_length(adapters, tokens) == tokens.len();
         self.is_on()
             && tokens.len() >= MIN_CACHED_TOKENS
@@ -67,21 +67,21 @@ impl HostCache {
     }
 
     /// Whether there is no checkpoint after exactly these tokens yet.
-    pub fn should_keep_checkpoint(&self, adapters: &AdapterSet, tokens: &[Token]) -> bool {
+    pub fn should_store_checkpoint(&self, adapters: &AdapterSet, tokens: &[Token]) -> bool {
         self.is_on() && self.checkpoint(adapters, tokens) < tokens.len()
     }
 
     /// Stores a sequence, and removes those that are prefixes of it.
-    pub fn keep(&mut self, cells: SavedCells) {
+    pub fn store(&mut self, cells: SavedCells) {
         let is_better = |entry: &Entry| {
-            entry.saved == Saved::Whole && entry.begins(&cells.adapters, &cells.tokens)
+            entry.saved == Saved::Whole && entry.is_prefix_of(&cells.adapters, &cells.tokens)
         };
         self.entries.retain(|entry| !is_better(entry));
         self.push(Entry { saved: Saved::Whole, cells });
     }
 
     /// Stores a checkpoint.
-    pub fn keep_checkpoint(&mut self, cells: SavedCells) {
+    pub fn store_checkpoint(&mut self, cells: SavedCells) {
         self.push(Entry { saved: Saved::Checkpoint, cells });
     }
 
@@ -167,7 +167,9 @@ impl HostCache {
     fn last_checkpoint(&self, adapters: &AdapterSet, tokens: &[Token]) -> Option<(usize, usize)> {
         let entries = self.entries.iter().enumerate();
         entries
-            .filter(|(_, entry)| entry.saved == Saved::Checkpoint && entry.begins(adapters, tokens))
+            .filter(|(_, entry)| {
+                entry.saved == Saved::Checkpoint && entry.is_prefix_of(adapters, tokens)
+            })
             .map(|(index, entry)| (index, entry.cells.tokens.len()))
             .max_by_key(|(_, length)| *length)
     }
@@ -191,12 +193,12 @@ impl TieredContext {
 
     /// Saves a checkpoint of a sequence that has computed these tokens.
     pub fn save_checkpoint(&mut self, sequence: SeqId, adapters: &AdapterSet, tokens: &[Token]) {
-        if self.host_cache.should_keep_checkpoint(adapters, tokens)
+        if self.host_cache.should_store_checkpoint(adapters, tokens)
             && self.context.is_intact(sequence, tokens.len())
             && let Ok(data) = self.context.save(sequence, Saved::Checkpoint)
         {
             let cells = SavedCells { adapters: adapters.clone(), tokens: tokens.to_vec(), data };
-            self.host_cache.keep_checkpoint(cells);
+            self.host_cache.store_checkpoint(cells);
         }
     }
 
@@ -232,11 +234,11 @@ impl KvCells for TieredContext {
     }
 
     fn on_evict(&mut self, sequence: SeqId, adapters: &AdapterSet, tokens: Vec<Token>) {
-        if self.host_cache.should_keep(adapters, &tokens)
+        if self.host_cache.should_store(adapters, &tokens)
             && let Ok(data) = self.context.save(sequence, Saved::Whole)
         {
             let adapters = adapters.clone();
-            self.host_cache.keep(SavedCells { adapters, tokens, data });
+            self.host_cache.store(SavedCells { adapters, tokens, data });
         }
     }
 
@@ -262,8 +264,8 @@ mod tests {
     fn longest_common_prefix_is_found() {
         let plain = AdapterSet::default();
         let mut cache = HostCache::new(Some(10_000));
-        cache.keep(cells((0..40).chain(800..810), 100));
-        cache.keep(cells((0..50).chain(900..910), 100));
+        cache.store(cells((0..40).chain(800..810), 100));
+        cache.store(cells((0..50).chain(900..910), 100));
         let wanted: Vec<_> = (0..80).collect();
         assert!(cache.take(&plain, &wanted, 30).is_none(), "20 more are not worth it");
         assert!(cache.take(&AdapterSet::named(1), &wanted, 0).is_none());
@@ -278,14 +280,14 @@ mod tests {
         let plain = AdapterSet::default();
         let mut cache = HostCache::new(Some(10_000));
         let (short, long): (Vec<_>, Vec<_>) = ((0..40).collect(), (0..90).collect());
-        assert!(cache.should_keep(&plain, &short));
-        cache.keep(cells(short.clone(), 100));
-        assert!(!cache.should_keep(&plain, &short));
-        assert!(cache.should_keep(&plain, &long));
-        cache.keep(cells(long.clone(), 200));
-        assert!(!cache.should_keep(&plain, &short) && !cache.should_keep(&plain, &long));
+        assert!(cache.should_store(&plain, &short));
+        cache.store(cells(short.clone(), 100));
+        assert!(!cache.should_store(&plain, &short));
+        assert!(cache.should_store(&plain, &long));
+        cache.store(cells(long.clone(), 200));
+        assert!(!cache.should_store(&plain, &short) && !cache.should_store(&plain, &long));
         assert_eq!((cache.entries.len(), cache.used), (1, 200 + 90 * 4));
-        assert!(!HostCache::new(Some(0)).should_keep(&plain, &long));
+        assert!(!HostCache::new(Some(0)).should_store(&plain, &long));
     }
 
     #[test]
@@ -293,14 +295,16 @@ mod tests {
         let plain = AdapterSet::default();
         let mut cache = HostCache::new(Some(1000));
         let prompt = |first: Token| (first..first + 50).collect::<Vec<_>>();
-        cache.keep(cells(prompt(0), 200));
-        cache.keep(cells(prompt(100), 200));
+        cache.store(cells(prompt(0), 200));
+        cache.store(cells(prompt(100), 200));
         let (used, _) = cache.take(&plain, &prompt(0), 0).unwrap();
-        cache.keep(used);
-        cache.keep(cells(prompt(200), 200));
+        cache.store(used);
+        cache.store(cells(prompt(200), 200));
         assert!(cache.take(&plain, &prompt(100), 0).is_none());
-        assert!(!cache.should_keep(&plain, &prompt(0)) && !cache.should_keep(&plain, &prompt(200)));
-        cache.keep(cells(prompt(300), 5000));
+        assert!(
+            !cache.should_store(&plain, &prompt(0)) && !cache.should_store(&plain, &prompt(200))
+        );
+        cache.store(cells(prompt(300), 5000));
         assert_eq!((cache.entries.len(), cache.used), (0, 0), "one that is too large by itself");
     }
 }

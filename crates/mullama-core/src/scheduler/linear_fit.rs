@@ -20,7 +20,7 @@ pub(super) struct LinearFit {
 
 impl LinearFit {
     /// Records the time of a step.
-    pub fn note(&mut self, tokens: usize, took: Duration) {
+    pub fn add_measurement(&mut self, tokens: usize, took: Duration) {
         // Other processes occasionally delay a step.
         let usual = self.at(tokens).filter(|_| self.weight > 4.0);
         let most = usual.map_or(f64::INFINITY, |seconds| seconds * OUTLIER);
@@ -60,13 +60,13 @@ mod tests {
         let mut line = LinearFit::default();
         assert_eq!(line.at(1), None);
         for ms in [9, 11, 9, 11] {
-            line.note(3, Duration::from_millis(ms));
+            line.add_measurement(3, Duration::from_millis(ms));
         }
         assert_eq!(line.slope(), 0.0);
         assert!((line.at(8).unwrap() - 0.010).abs() < 0.001);
         for _ in 0..60 {
-            line.note(3, Duration::from_millis(10));
-            line.note(5, Duration::from_millis(14));
+            line.add_measurement(3, Duration::from_millis(10));
+            line.add_measurement(5, Duration::from_millis(14));
         }
         assert!((line.slope() - 0.002).abs() < 1e-6, "{}", line.slope());
         assert!((line.at(1).unwrap() - 0.006).abs() < 1e-6);

@@ -55,7 +55,7 @@ impl Lookup {
     }
 
     /// Records how many tokens of a draft were right.
-    pub fn note(&mut self, drafted: usize, right: usize) {
+    pub fn add_measurement(&mut self, drafted: usize, right: usize) {
         if right == drafted {
             self.length = (self.length * 2).min(self.most);
         } else if right * 2 < drafted {
@@ -91,13 +91,13 @@ mod tests {
     fn draft_length_adapts_to_acceptance() {
         let mut lookup = Lookup::new(8);
         for _ in 0..5 {
-            lookup.note(lookup.length, 0);
+            lookup.add_measurement(lookup.length, 0);
         }
         assert_eq!(lookup.length, 1);
-        lookup.note(1, 1);
-        lookup.note(2, 2);
+        lookup.add_measurement(1, 1);
+        lookup.add_measurement(2, 2);
         assert_eq!(lookup.length, 4);
-        lookup.note(4, 2);
+        lookup.add_measurement(4, 2);
         assert_eq!(lookup.length, 4);
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::encoder::{Encoder, Encoding};
+use super::encoder::{Encoder, PendingEmbeddings};
 use super::media_run::MediaRun;
 use crate::Result;
 
@@ -12,7 +12,7 @@ const ENCODE_AHEAD: usize = 2;
 /// The pictures of a prompt, with the embeddings of the next ones.
 #[derive(Default)]
 pub(super) struct Media {
-    runs: Vec<(MediaRun, Option<Arc<Encoding>>)>,
+    runs: Vec<(MediaRun, Option<Arc<PendingEmbeddings>>)>,
 }
 
 impl Media {
@@ -26,20 +26,20 @@ impl Media {
 
     /// Number of tokens between position `n_past` and the next picture: 0 inside a picture, `usize::MAX` after the
     /// last one.
-    pub fn distance(&self, n_past: usize) -> usize {
+    pub fn tokens_until_next(&self, n_past: usize) -> usize {
         let next = self.runs.iter().find(|(run, _)| run.range().end > n_past);
         next.map_or(usize::MAX, |(run, _)| run.range().start.saturating_sub(n_past))
     }
 
     /// The last position at or before `place` where computation can resume. The inside of a part that must be computed
     /// in one step is excluded.
-    pub fn floor(&self, place: usize) -> usize {
+    pub fn resume_point(&self, place: usize) -> usize {
         let cut = self.runs.iter().find(|(run, _)| run.range().contains(&place) && run.is_whole());
         cut.map_or(place, |(run, _)| run.range().start)
     }
 
     /// The part of a picture at position `n_past`.
-    pub fn at(&self, n_past: usize) -> Option<&(MediaRun, Option<Arc<Encoding>>)> {
+    pub fn at(&self, n_past: usize) -> Option<&(MediaRun, Option<Arc<PendingEmbeddings>>)> {
         self.runs.iter().find(|(run, _)| run.range().contains(&n_past))
     }
 
@@ -50,7 +50,7 @@ impl Media {
         for (run, encoding) in &mut self.runs {
             if run.range().end <= n_past {
                 if let Some(encoding) = encoding.take() {
-                    encoder.keep(run, encoding);
+                    encoder.store(run, encoding);
                 }
             } else if ahead < ENCODE_AHEAD {
                 ahead += 1;

@@ -24,7 +24,7 @@ impl MediaRun {
                 Piece::Part(part) => {
                     let picture = Arc::clone(picture);
                     runs.push(Self { start: prompt.len(), picture, piece });
-                    prompt.extend(&part.stand_ins);
+                    prompt.extend(&part.placeholders);
                 }
             }
         }
@@ -38,13 +38,13 @@ impl MediaRun {
     }
 
     /// The negative numbers that represent the part in the prompt.
-    pub fn stand_ins(&self) -> &[Token] {
-        &self.part().stand_ins
+    pub fn placeholders(&self) -> &[Token] {
+        &self.part().placeholders
     }
 
     /// Its positions in the prompt.
     pub fn range(&self) -> Range<usize> {
-        self.start..self.start + self.stand_ins().len()
+        self.start..self.start + self.placeholders().len()
     }
 
     /// Whether it must be computed in one step, since its positions attend to later ones.
@@ -52,8 +52,8 @@ impl MediaRun {
         self.part().sees_ahead
     }
 
-    /// Computes its embeddings. Fails with `Cancelled` as soon as `go_on` returns false.
-    pub fn encode(&self, go_on: &impl Fn() -> bool) -> Result<Vec<f32>> {
-        self.picture.encode(self.part(), go_on)
+    /// Computes its embeddings. Fails with `Cancelled` as soon as `should_continue` returns false.
+    pub fn encode(&self, should_continue: &impl Fn() -> bool) -> Result<Vec<f32>> {
+        self.picture.encode(self.part(), should_continue)
     }
 }

@@ -9,7 +9,7 @@ use crate::Result;
 use crate::engine::Decoded;
 
 /// How long a step waits for the encoder before it checks for new requests.
-const PICTURE_WAIT: Duration = Duration::from_millis(2);
+const PICTURE_WAIT_TIMEOUT: Duration = Duration::from_millis(2);
 
 impl Scheduler {
     /// Decides what the next step computes. Steps for pictures and for tokens alternate.
@@ -30,7 +30,7 @@ impl Scheduler {
             };
             let failed = asked.err().or_else(|| {
                 let (_, encoding) = slot.media.at(n_past)?;
-                encoding.as_ref()?.outcome()?.as_ref().err().cloned()
+                encoding.as_ref()?.result()?.as_ref().err().cloned()
             });
             match failed {
                 Some(error) => self.fail(index, error),
@@ -43,7 +43,7 @@ impl Scheduler {
         }
         let is_encoded = |slot: &Slot| {
             let encoding = slot.media.at(slot.n_past()).and_then(|(_, encoding)| encoding.as_ref());
-            slot.can_step() && encoding.is_some_and(|encoding| encoding.outcome().is_some())
+            slot.can_step() && encoding.is_some_and(|encoding| encoding.result().is_some())
         };
         let waits = |slot: &Slot| slot.can_step() && !slot.has_tokens();
         match self.running.iter().position(is_encoded) {
@@ -53,9 +53,9 @@ impl Scheduler {
         }
     }
 
-    /// Waits for the encoder, for at most `PICTURE_WAIT`.
+    /// Waits for the encoder, for at most `PICTURE_WAIT_TIMEOUT`.
     pub(super) fn wait_for_picture(&mut self) {
-        self.encoder.wait(PICTURE_WAIT);
+        self.encoder.wait(PICTURE_WAIT_TIMEOUT);
     }
 
     /// Computes the next part of the picture of the running request `index`: as many positions as the prefill budget
@@ -66,7 +66,7 @@ impl Scheduler {
         let slot = &self.running[index];
         let n_past = slot.n_past();
         let Some((run, Some(encoding))) = slot.media.at(n_past) else { return Ok(Decoded::Done) };
-        let Some(Ok(embeddings)) = encoding.outcome() else { return Ok(Decoded::Done) };
+        let Some(Ok(embeddings)) = encoding.result() else { return Ok(Decoded::Done) };
         let left = run.range().end - n_past;
         let count = if run.is_whole() {
             left
@@ -81,7 +81,7 @@ impl Scheduler {
             return Ok(Decoded::NoRoom);
         }
         self.context.use_adapters(&slot.job().adapters);
-        let width = embeddings.len() / run.stand_ins().len();
+        let width = embeddings.len() / run.placeholders().len();
         let first = n_past - run.range().start;
         let start = Instant::now();
         let decoded = self.context.decode_embeddings(
@@ -95,7 +95,7 @@ impl Scheduler {
         self.running[index].pending_in_batch = count;
         if matches!(decoded, Ok(Decoded::Done)) {
             self.picture_had_turn = true;
-            self.prefill_budget.note(false, count, start.elapsed());
+            self.prefill_budget.add_measurement(false, count, start.elapsed());
             self.stats.steps += 1;
         }
         decoded

@@ -56,7 +56,7 @@ struct PromptSpeed {
 }
 
 impl PromptSpeed {
-    fn note(&mut self, tokens: usize, took: f64) {
+    fn add_measurement(&mut self, tokens: usize, took: f64) {
         self.seconds += took - SMOOTHING * self.seconds;
         self.tokens += tokens as f64 - SMOOTHING * self.tokens;
     }
@@ -80,7 +80,7 @@ impl PrefillBudget {
     }
 
     /// Records the time of a step.
-    pub fn note(&mut self, generating: bool, prompt_tokens: usize, took: Duration) {
+    pub fn add_measurement(&mut self, generating: bool, prompt_tokens: usize, took: Duration) {
         let seconds = took.as_secs_f64();
         match (generating, prompt_tokens, self.alone) {
             (_, 0, alone) => {
@@ -88,13 +88,14 @@ impl PrefillBudget {
                     Some(alone.map_or(seconds, |alone| alone + SMOOTHING * (seconds - alone)));
             }
             (true, tokens, Some(alone)) => {
-                self.added.note(tokens, Duration::from_secs_f64((seconds - alone).max(0.0)));
+                self.added
+                    .add_measurement(tokens, Duration::from_secs_f64((seconds - alone).max(0.0)));
                 self.tried = (self.tried * (1.0 - SMOOTHING)).max(tokens as f64);
                 self.pieces = self.pieces.wrapping_add(1);
             }
             // How much of the time is due to the prompt is unknown.
             (true, _, None) => {}
-            (false, tokens, _) => self.prompts.note(tokens, seconds),
+            (false, tokens, _) => self.prompts.add_measurement(tokens, seconds),
         }
     }
 
@@ -149,13 +150,13 @@ mod tests {
         let mut budget = PrefillBudget::new(max_stall);
         let ms = |ms: f64| Duration::from_secs_f64(ms / 1e3);
         for _ in 0..10 {
-            budget.note(true, 0, ms(took(1)));
+            budget.add_measurement(true, 0, ms(took(1)));
         }
         let (mut tokens, mut time, mut longest) = (0.0, 0.0, 0.0_f64);
         for step in 0..steps {
             let piece = budget.prompt_tokens(1).min(2048);
             let step_time = took(1 + piece);
-            budget.note(true, piece, ms(step_time));
+            budget.add_measurement(true, piece, ms(step_time));
             if step >= steps / 2 {
                 tokens += piece as f64;
                 time += step_time;
@@ -219,10 +220,10 @@ mod tests {
     fn first_chunk_is_small_before_measurements() {
         let mut budget = PrefillBudget::new(4.0);
         assert_eq!(budget.prompt_tokens(1), FIRST_CHUNK);
-        budget.note(true, 0, Duration::from_millis(10));
+        budget.add_measurement(true, 0, Duration::from_millis(10));
         assert_eq!(budget.prompt_tokens(8), FIRST_CHUNK);
         // 24 ms, at 20 tokens per millisecond.
-        budget.note(false, 1000, Duration::from_millis(50));
+        budget.add_measurement(false, 1000, Duration::from_millis(50));
         assert_eq!(budget.prompt_tokens(0), 512);
     }
 
@@ -243,11 +244,11 @@ mod tests {
     fn short_prompts_have_a_short_batching_delay() {
         let mut budget = PrefillBudget::new(4.0);
         assert_eq!(budget.batching_delay(1000), Duration::ZERO, "nothing is known yet");
-        budget.note(false, 100, Duration::from_millis(100));
+        budget.add_measurement(false, 100, Duration::from_millis(100));
         assert_eq!(budget.batching_delay(10), Duration::from_micros(50));
         assert_eq!(budget.batching_delay(1_000_000), Duration::from_millis(3));
         // A single token takes longer than one of many, and predicts them poorly.
-        budget.note(false, 1, Duration::from_millis(20));
+        budget.add_measurement(false, 1, Duration::from_millis(20));
         assert!(
             budget.batching_delay(10) < Duration::from_micros(70),
             "{:?}",
@@ -255,7 +256,7 @@ mod tests {
         );
         // The first computation is slow, and its weight decays soon.
         for _ in 0..20 {
-            budget.note(false, 100, Duration::from_millis(10));
+            budget.add_measurement(false, 100, Duration::from_millis(10));
         }
         assert!(
             budget.batching_delay(100) < Duration::from_micros(60),

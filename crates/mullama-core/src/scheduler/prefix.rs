@@ -44,7 +44,7 @@ struct Path {
     /// Number of tokens from the root to `end`.
     length: usize,
     /// When a cached sequence was last used; `None` if its request is running.
-    kept_since: Option<u64>,
+    cached_since: Option<u64>,
 }
 
 /// A sequence whose cells can be shared up to a place: after `within` tokens of a node, `length` tokens in all.
@@ -107,9 +107,9 @@ impl PrefixCache {
     }
 
     /// Number of cells that only cached sequences use.
-    pub fn kept(&self) -> usize {
+    pub fn evictable(&self) -> usize {
         let mut running = vec![false; self.nodes.len()];
-        for path in self.paths.values().filter(|path| path.kept_since.is_none()) {
+        for path in self.paths.values().filter(|path| path.cached_since.is_none()) {
             let mut node = path.end;
             while !self.is_root(node) && !running[node] {
                 running[node] = true;
@@ -132,7 +132,7 @@ impl PrefixCache {
         }
         let sequence = self.free.pop()?;
         let root = self.root(adapters);
-        self.paths.insert(sequence, Path { root, end: root, length: 0, kept_since: None });
+        self.paths.insert(sequence, Path { root, end: root, length: 0, cached_since: None });
         Some(sequence)
     }
 
@@ -199,11 +199,12 @@ impl PrefixCache {
             log::debug!("what has been computed cannot be shared: {error}");
             return 0;
         }
-        let path = Path { root, end, length, kept_since: None };
+        let path = Path { root, end, length, cached_since: None };
         self.paths.insert(sequence, path);
         self.clock += 1;
-        if let Some(kept_since) = self.paths.get_mut(&from).and_then(|p| p.kept_since.as_mut()) {
-            *kept_since = self.clock;
+        if let Some(cached_since) = self.paths.get_mut(&from).and_then(|p| p.cached_since.as_mut())
+        {
+            *cached_since = self.clock;
         }
         length
     }
@@ -229,7 +230,7 @@ impl PrefixCache {
     }
 
     /// Caches the sequence of a finished request.
-    pub fn keep(&mut self, cells: &mut impl KvCells, sequence: SeqId) {
+    pub fn store(&mut self, cells: &mut impl KvCells, sequence: SeqId) {
         let end = self.paths[&sequence].end;
         let goes_on = !self.nodes[end].children.is_empty() && self.sharing == Sharing::Any;
         let is_known = self.is_root(end) || goes_on || self.count_ends(end) > 1;
@@ -238,8 +239,9 @@ impl PrefixCache {
             return;
         }
         self.clock += 1;
-        self.paths.get_mut(&sequence).expect("the sequence is open").kept_since = Some(self.clock);
-        let surplus = self.kept().saturating_sub(self.limit);
+        self.paths.get_mut(&sequence).expect("the sequence is open").cached_since =
+            Some(self.clock);
+        let surplus = self.evictable().saturating_sub(self.limit);
         self.evict(cells, surplus);
     }
 
@@ -326,7 +328,7 @@ impl PrefixCache {
     /// The least recently used cached sequence whose end satisfies the condition.
     fn oldest(&self, condition: impl Fn(NodeId) -> bool) -> Option<SeqId> {
         let kept = self.paths.iter().filter_map(|(&sequence, path)| {
-            Some((path.kept_since.filter(|_| condition(path.end))?, sequence))
+            Some((path.cached_since.filter(|_| condition(path.end))?, sequence))
         });
         kept.min().map(|(_, sequence)| sequence)
     }
@@ -551,12 +553,12 @@ mod tests {
         // While the first is still running.
         let (b, adopted) = run(&mut cache, &mut model, &[1, 2, 3, 9, 9]);
         assert_eq!((adopted, cache.used(), model.used()), (3, 7, 7));
-        cache.keep(&mut model, a);
-        cache.keep(&mut model, b);
-        assert_eq!(cache.kept(), 7);
+        cache.store(&mut model, a);
+        cache.store(&mut model, b);
+        assert_eq!(cache.evictable(), 7);
         let (_, adopted) = run(&mut cache, &mut model, &[1, 2, 3, 9, 9]);
         assert_eq!(adopted, 4, "the last token is always computed");
-        assert_eq!(cache.kept(), 3, "the end of the first, and the last cell of the second");
+        assert_eq!(cache.evictable(), 3, "the end of the first, and the last cell of the second");
     }
 
     #[test]
@@ -564,7 +566,7 @@ mod tests {
         let (mut cache, mut model) = (PrefixCache::new(8, Sharing::Any, 1000), Model::default());
         for prompt in [[1, 1, 1, 1], [2, 2, 2, 2], [3, 3, 3, 3]] {
             let (sequence, _) = run(&mut cache, &mut model, &prompt);
-            cache.keep(&mut model, sequence);
+            cache.store(&mut model, sequence);
         }
         let (again, adopted) = run(&mut cache, &mut model, &[1, 1, 1, 1]);
         assert_eq!(adopted, 3);
@@ -585,7 +587,7 @@ mod tests {
         let (plain, adapted) = (AdapterSet::default(), AdapterSet::named(1));
         let mut adopted = |adapters| {
             let (sequence, adopted) = run_with(&mut cache, &mut model, adapters, &[1, 2, 3]);
-            cache.keep(&mut model, sequence);
+            cache.store(&mut model, sequence);
             adopted
         };
         assert_eq!((adopted(&plain), adopted(&adapted)), (0, 0));
@@ -599,7 +601,7 @@ mod tests {
         let (mut cache, mut model) =
             (PrefixCache::new(8, Sharing::Checkpoints, 1000), Model::default());
         let (a, _) = run(&mut cache, &mut model, &[1, 2, 3, 4, 5]);
-        cache.keep(&mut model, a);
+        cache.store(&mut model, a);
         // From a checkpoint after two tokens.
         let b = cache.open(&mut model, &AdapterSet::default()).unwrap();
         assert!(!cache.adopt_cells(&mut model, b, &[1, 9]));
@@ -607,7 +609,7 @@ mod tests {
         model.compute(b, &[3, 4, 9]);
         cache.extend(b, &[3, 4, 9]);
         assert_eq!((cache.used(), model.used()), (8, 8));
-        cache.keep(&mut model, b);
+        cache.store(&mut model, b);
         let c = cache.open(&mut model, &AdapterSet::default()).unwrap();
         for tokens in [[1, 2, 3, 4, 5, 6], [1, 2, 3, 4, 9, 6]] {
             assert_eq!(cache.common_length(c, &tokens), 5);
@@ -631,15 +633,15 @@ mod tests {
         {
             let (mut cache, mut model) = (PrefixCache::new(2, sharing, limit), Model::default());
             let (a, _) = run(&mut cache, &mut model, &[1, 2, 3]);
-            cache.keep(&mut model, a);
+            cache.store(&mut model, a);
             assert_eq!((cache.used(), model.used()), (0, 0));
         }
         let (mut cache, mut model) = (PrefixCache::new(8, Sharing::Any, 5), Model::default());
         for prompt in [[1, 1, 1], [2, 2, 2], [3, 3, 3]] {
             let (sequence, _) = run(&mut cache, &mut model, &prompt);
-            cache.keep(&mut model, sequence);
+            cache.store(&mut model, sequence);
         }
-        assert_eq!(cache.kept(), 5);
+        assert_eq!(cache.evictable(), 5);
     }
 
     /// A small random number generator (a linear congruential one with the constants of Knuth's MMIX), so that the test
@@ -687,7 +689,7 @@ mod tests {
                         let index = random.below(running.len());
                         let (sequence, _) = running.swap_remove(index);
                         if random.below(2) == 0 {
-                            cache.keep(&mut model, sequence);
+                            cache.store(&mut model, sequence);
                         } else {
                             cache.close(&mut model, sequence);
                         }
@@ -695,7 +697,7 @@ mod tests {
                     _ => cache.evict(&mut model, random.below(5)),
                 }
                 assert_eq!(cache.used(), model.used(), "round {round}");
-                assert!(cache.kept() <= cache.used());
+                assert!(cache.evictable() <= cache.used());
                 for (sequence, tokens) in &running {
                     assert_eq!(model.tokens(*sequence), *tokens);
                     assert_eq!(cache.paths[sequence].length, tokens.len());

@@ -10,24 +10,24 @@ use super::slot::Slot;
 const MAX_CLIENTS: usize = 1024;
 
 /// A request in the queue.
-pub(super) enum Waiting {
+pub(super) enum QueuedRequest {
     New(Box<Job>),
     /// It was running, and released its cells.
     Preempted(Box<Slot>),
 }
 
-impl Waiting {
+impl QueuedRequest {
     pub fn job(&self) -> &Job {
         match self {
-            Waiting::New(job) => job,
-            Waiting::Preempted(slot) => slot.job(),
+            QueuedRequest::New(job) => job,
+            QueuedRequest::Preempted(slot) => slot.job(),
         }
     }
 
     pub fn n_needed(&self) -> usize {
         match self {
-            Waiting::New(job) => job.prompt.len(),
-            Waiting::Preempted(slot) => slot.n_needed(),
+            QueuedRequest::New(job) => job.prompt.len(),
+            QueuedRequest::Preempted(slot) => slot.n_needed(),
         }
     }
 }
@@ -38,9 +38,9 @@ impl Waiting {
 /// with the fewest running requests, then of the client whose last turn is longest ago, then the oldest.
 #[derive(Default)]
 pub(super) struct Queue {
-    preempted: VecDeque<Waiting>,
+    preempted: VecDeque<QueuedRequest>,
     /// Oldest first.
-    new: VecDeque<Waiting>,
+    new: VecDeque<QueuedRequest>,
     /// When each client last had a turn.
     last_turns: HashMap<Option<String>, u64>,
     turn: u64,
@@ -63,12 +63,12 @@ impl Queue {
     }
 
     pub fn push(&mut self, job: Box<Job>) {
-        self.new.push_back(Waiting::New(job));
+        self.new.push_back(QueuedRequest::New(job));
     }
 
     /// Returns a preempted request to the queue; it is next.
-    pub fn put_back(&mut self, slot: Slot) {
-        self.preempted.push_front(Waiting::Preempted(Box::new(slot)));
+    pub fn requeue(&mut self, slot: Slot) {
+        self.preempted.push_front(QueuedRequest::Preempted(Box::new(slot)));
     }
 
     /// The position of the next request, given the running ones.
@@ -80,7 +80,7 @@ impl Queue {
         for job in running {
             *counts.entry(&job.client).or_default() += 1;
         }
-        let rank = |(index, waiting): &(usize, &Waiting)| {
+        let rank = |(index, waiting): &(usize, &QueuedRequest)| {
             let Job { priority, client, .. } = waiting.job();
             let running = counts.get(client).copied().unwrap_or(0);
             (Reverse(*priority), running, self.last_turns.get(client).copied(), *index)
@@ -89,7 +89,7 @@ impl Queue {
     }
 
     /// The request at a position.
-    pub fn at(&self, place: Place) -> &Waiting {
+    pub fn at(&self, place: Place) -> &QueuedRequest {
         match place {
             Place::Preempted => &self.preempted[0],
             Place::New(index) => &self.new[index],
@@ -97,7 +97,7 @@ impl Queue {
     }
 
     /// Removes the request at a position, and records the turn of its client.
-    pub fn take(&mut self, place: Place) -> Waiting {
+    pub fn take(&mut self, place: Place) -> QueuedRequest {
         let waiting = match place {
             Place::Preempted => self.preempted.pop_front(),
             Place::New(index) => self.new.remove(index),
@@ -113,7 +113,7 @@ impl Queue {
     }
 
     /// Removes all requests that are cancelled or whose owner is gone.
-    pub fn take_abandoned(&mut self) -> Vec<Waiting> {
+    pub fn take_abandoned(&mut self) -> Vec<QueuedRequest> {
         let mut given_up = Vec::new();
         for queue in [&mut self.preempted, &mut self.new] {
             if queue.iter().any(|waiting| waiting.job().is_abandoned()) {
@@ -127,7 +127,7 @@ impl Queue {
     }
 
     /// Removes all requests.
-    pub fn drain(&mut self) -> impl Iterator<Item = Waiting> {
+    pub fn drain(&mut self) -> impl Iterator<Item = QueuedRequest> {
         self.preempted.drain(..).chain(self.new.drain(..))
     }
 }

@@ -34,10 +34,10 @@ impl Scheduler {
                 let mut beginning = slot.beginning();
                 if !slot.media.is_empty() {
                     let common = self.prefixes.common_length(slot.seq, beginning);
-                    beginning = &beginning[..slot.media.floor(common)];
+                    beginning = &beginning[..slot.media.resume_point(common)];
                 }
                 let known = self.prefixes.share_prefix(&mut self.context, slot.seq, beginning);
-                let known = self.tidy_for_seed(slot, known);
+                let known = self.prepare_for_seed(slot, known);
                 self.restore_prefix(slot, known)
             }
             Sharing::Checkpoints => self.resume_from_checkpoint(slot),
@@ -51,7 +51,7 @@ impl Scheduler {
     ///
     /// `known` is the number of shared tokens. Returns the new number: 0 if system RAM has more of them, which are
     /// then restored to the beginning of the empty cache.
-    fn tidy_for_seed(&mut self, slot: &Slot, mut known: usize) -> usize {
+    fn prepare_for_seed(&mut self, slot: &Slot, mut known: usize) -> usize {
         let has_seed = slot.job().sampling.seed.is_some();
         if !has_seed || !self.running.is_empty() || !self.context.host_cache.is_on() {
             return known;
@@ -88,7 +88,7 @@ impl Scheduler {
                     log::debug!("tokens evicted from the KV cache are computed again: {error}");
                 }
             }
-            self.context.host_cache.keep(cells);
+            self.context.host_cache.store(cells);
         }
         let (end, checkpoint) = reach(self);
         if end.max(checkpoint) <= slot.n_past() {
@@ -125,9 +125,9 @@ impl Scheduler {
     /// Restores an evicted sequence into the KV cache, so that requests can continue it.
     fn restore_sequence(&mut self, cells: &SavedCells) -> Result<()> {
         let sequence = self.spare_sequence(&cells.adapters)?;
-        let filled = self.fill_whole(sequence, cells);
+        let filled = self.restore_whole(sequence, cells);
         match filled {
-            Ok(()) => self.prefixes.keep(&mut self.context, sequence),
+            Ok(()) => self.prefixes.store(&mut self.context, sequence),
             Err(_) => self.prefixes.close(&mut self.context, sequence),
         }
         filled
@@ -139,13 +139,13 @@ impl Scheduler {
         let adapters = &slot.job().adapters;
         let taken = self.context.host_cache.take(adapters, slot.beginning(), known);
         let Some((cells, common)) = taken else { return known };
-        let common = slot.media.floor(common);
+        let common = slot.media.resume_point(common);
         if common <= known {
-            self.context.host_cache.keep(cells);
+            self.context.host_cache.store(cells);
             return known;
         }
         let filled = self.fill(slot.seq, known..common, &cells);
-        self.context.host_cache.keep(cells);
+        self.context.host_cache.store(cells);
         if let Err(error) = filled {
             log::debug!("tokens evicted from the KV cache are computed again: {error}");
             return known;
@@ -182,10 +182,10 @@ impl Scheduler {
             let known = self.prefixes.share_prefix(&mut self.context, sequence, &cells.tokens);
             if known < count { self.fill(sequence, known..count, cells) } else { Ok(()) }
         } else {
-            self.fill_whole(sequence, cells)
+            self.restore_whole(sequence, cells)
         };
         match restored {
-            Ok(()) => self.prefixes.keep(&mut self.context, sequence),
+            Ok(()) => self.prefixes.store(&mut self.context, sequence),
             Err(_) => self.prefixes.close(&mut self.context, sequence),
         }
         self.publish_stats();
@@ -209,7 +209,7 @@ impl Scheduler {
         if restored.is_ok() && intact && freed {
             return Ok(());
         }
-        self.start_over();
+        self.restart_all();
         restored?;
         Err(damaged_cells("its cells are not those of its tokens"))
     }
@@ -230,7 +230,7 @@ impl Scheduler {
     }
 
     /// Restores everything that was saved into an empty sequence.
-    fn fill_whole(&mut self, sequence: SeqId, cells: &SavedCells) -> Result<()> {
+    fn restore_whole(&mut self, sequence: SeqId, cells: &SavedCells) -> Result<()> {
         self.make_room(cells.tokens.len())?;
         self.context.restore(sequence, Saved::Whole, &cells.data)?;
         self.prefixes.extend(sequence, &cells.tokens);

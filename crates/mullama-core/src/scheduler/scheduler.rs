@@ -16,9 +16,9 @@ use super::host_cache::{MIN_CACHED_TOKENS, TieredContext};
 use super::media::NextStep;
 use super::prefill_budget::PrefillBudget;
 use super::prefix::{KvCells as _, PrefixCache};
-use super::queue::{Queue, Waiting};
+use super::queue::{Queue, QueuedRequest};
 use super::request::Command;
-use super::slot::{Slot, Taken};
+use super::slot::{SamplingOutcome, Slot};
 use super::stats::Stats;
 use crate::engine::{
     AdapterSet, Context, ContextSettings, Decoded, SeqId, ServiceLoop, Shared, Sharing, Vocab,
@@ -118,7 +118,7 @@ impl Scheduler {
         {
             let next = self.waiting.at(place);
             let pending: usize = self.running.iter().map(|slot| slot.pending().len()).sum();
-            let taken = self.prefixes.used() - self.prefixes.kept() + pending;
+            let taken = self.prefixes.used() - self.prefixes.evictable() + pending;
             if !self.running.is_empty() && taken + next.n_needed() >= self.n_ctx {
                 return;
             }
@@ -133,8 +133,8 @@ impl Scheduler {
             let adapters = &next.job().adapters;
             let Some(seq) = self.prefixes.open(&mut self.context, adapters) else { return };
             let slot = match self.waiting.take(place) {
-                Waiting::New(job) => Slot::start(*job, seq, &self.vocab, self.n_ctx as u32),
-                Waiting::Preempted(mut slot) => {
+                QueuedRequest::New(job) => Slot::start(*job, seq, &self.vocab, self.n_ctx as u32),
+                QueuedRequest::Preempted(mut slot) => {
                     slot.seq = seq;
                     Some(*slot)
                 }
@@ -173,12 +173,12 @@ impl Scheduler {
             .partition::<Vec<_>, _>(|slot| !slot.job().answer.lock().is_reader_behind());
         self.paused = paused;
         for slot in back {
-            self.waiting.put_back(slot);
+            self.waiting.requeue(slot);
         }
         while !self.waiting.is_empty()
             && let Some(index) = self.running.iter().position(|slot| slot.is_paused)
         {
-            let mut slot = self.take_out(index, Retention::Keep);
+            let mut slot = self.stop_running(index, Retention::Keep);
             slot.reset();
             self.paused.push(slot);
         }
@@ -261,7 +261,7 @@ impl Scheduler {
                 Decoded::NoRoom => self.undo_batch(),
             }
             // The step does not fit into the KV cache.
-            let kept = self.prefixes.kept();
+            let kept = self.prefixes.evictable();
             if kept > 0 {
                 self.prefixes.evict(&mut self.context, kept);
             } else if self.running.len() > 1 {
@@ -308,9 +308,9 @@ impl Scheduler {
         let start = Instant::now();
         let decoded = self.context.decode(owners.into_iter())?;
         if decoded == Decoded::Done {
-            self.prefill_budget.note(generating, prompt_tokens, start.elapsed());
+            self.prefill_budget.add_measurement(generating, prompt_tokens, start.elapsed());
             if let (Some(drafter), 0) = (&mut self.drafter, prompt_tokens) {
-                drafter.costs.step.note(self.context.batch().len(), start.elapsed());
+                drafter.costs.step.add_measurement(self.context.batch().len(), start.elapsed());
             }
             self.stats.steps += 1;
         }
@@ -376,7 +376,7 @@ impl Scheduler {
                 continue;
             }
             let count = slot.pending().len().min(budget).min(*room).min(slot.tokens_before_stop());
-            let count = count.min(slot.media.distance(slot.n_past()));
+            let count = count.min(slot.media.tokens_until_next(slot.n_past()));
             slot.pending_in_batch = count;
             for offset in 0..count {
                 let last = offset + 1 == slot.pending().len();
@@ -484,16 +484,16 @@ impl Scheduler {
             }
         }
         if self.has_invalid_output()? {
-            self.start_over();
+            self.restart_all();
             return Ok(());
         }
         let mut index = 0;
         while index < self.running.len() {
             match self.take_output(index)? {
-                Taken::More => index += 1,
-                Taken::Complete => self.release(index, Retention::Keep),
-                Taken::Banned => self.go_back(index),
-                Taken::Full => self.shift(index),
+                SamplingOutcome::More => index += 1,
+                SamplingOutcome::Complete => self.release(index, Retention::Keep),
+                SamplingOutcome::Banned => self.backtrack(index),
+                SamplingOutcome::Full => self.shift(index),
             }
         }
         Ok(())
@@ -521,7 +521,7 @@ impl Scheduler {
     }
 
     /// Drops everything that was computed. Running requests are computed again.
-    pub(super) fn start_over(&mut self) {
+    pub(super) fn restart_all(&mut self) {
         while !self.running.is_empty() {
             self.preempt_youngest(Retention::Free);
         }
@@ -532,23 +532,23 @@ impl Scheduler {
     }
 
     /// Chooses a request's next tokens: one, and one more for each guess that was right.
-    fn take_output(&mut self, index: usize) -> Result<Taken> {
+    fn take_output(&mut self, index: usize) -> Result<SamplingOutcome> {
         let slot = &mut self.running[index];
-        let Some(mut output) = slot.output.take() else { return Ok(Taken::More) };
+        let Some(mut output) = slot.output.take() else { return Ok(SamplingOutcome::More) };
         let drafted = slot.count_guesses();
         let mut right = 0;
         let taken = loop {
             let logits = self.context.logits(output)?;
             match slot.take_logits(logits, right, &self.vocab, self.n_ctx) {
-                Ok(Taken::More) => {}
+                Ok(SamplingOutcome::More) => {}
                 Ok(taken) => break taken,
                 Err(error) => {
                     slot.fail(error);
-                    break Taken::Complete;
+                    break SamplingOutcome::Complete;
                 }
             }
             if !slot.accept_guess(right) {
-                break Taken::More;
+                break SamplingOutcome::More;
             }
             output = slot.output_of_guess(right);
             right += 1;
@@ -565,10 +565,10 @@ impl Scheduler {
     }
 
     /// Makes a request go back to the token that began a banned phrase.
-    fn go_back(&mut self, index: usize) {
-        let mut slot = self.take_out(index, Retention::Keep);
-        match slot.go_back(&self.vocab, self.n_ctx) {
-            Ok(()) => self.waiting.put_back(slot),
+    fn backtrack(&mut self, index: usize) {
+        let mut slot = self.stop_running(index, Retention::Keep);
+        match slot.backtrack(&self.vocab, self.n_ctx) {
+            Ok(()) => self.waiting.requeue(slot),
             Err(error) => {
                 slot.fail(error);
                 self.stats.finished += 1;
@@ -580,9 +580,9 @@ impl Scheduler {
 
     /// Drops the oldest tokens of a request whose context is full.
     fn shift(&mut self, index: usize) {
-        let mut slot = self.take_out(index, Retention::Keep);
+        let mut slot = self.stop_running(index, Retention::Keep);
         slot.shift(&self.vocab, self.n_ctx);
-        self.waiting.put_back(slot);
+        self.waiting.requeue(slot);
     }
 
     fn preempt_youngest(&mut self, retention: Retention) {
@@ -591,11 +591,11 @@ impl Scheduler {
             "a request is preempted and releases its {} cells",
             self.running[last].n_past()
         );
-        let mut slot = self.take_out(last, retention);
+        let mut slot = self.stop_running(last, retention);
         self.stats.preemptions += 1;
         slot.flush();
         slot.reset();
-        self.waiting.put_back(slot);
+        self.waiting.requeue(slot);
     }
 
     /// Removes a finished request from the running ones, and notifies its owner.
@@ -616,10 +616,10 @@ impl Scheduler {
         log::debug!(
             "a request ended: {prompt} tokens of prompt computed, {cached} cached, {generated} generated"
         );
-        self.take_out(index, retention)
+        self.stop_running(index, retention)
     }
 
-    fn take_out(&mut self, index: usize, retention: Retention) -> Slot {
+    fn stop_running(&mut self, index: usize, retention: Retention) -> Slot {
         let slot = self.running.remove(index);
         if let Some(drafter) = &mut self.drafter {
             drafter.leave(&slot, retention == Retention::Keep);
@@ -629,7 +629,7 @@ impl Scheduler {
             || self.context.is_intact(slot.seq, slot.n_past());
         match retention {
             Retention::Keep if !intact => self.prefixes.close(&mut self.context, slot.seq),
-            Retention::Keep => self.prefixes.keep(&mut self.context, slot.seq),
+            Retention::Keep => self.prefixes.store(&mut self.context, slot.seq),
             Retention::Free => self.prefixes.close(&mut self.context, slot.seq),
         }
         slot
@@ -693,10 +693,10 @@ impl ServiceLoop for Scheduler {
             .into_iter()
             .partition::<Vec<_>, _>(|slot| slot.job().is_abandoned());
         self.paused = paused;
-        let paused = gone.into_iter().map(|slot| Waiting::Preempted(Box::new(slot)));
+        let paused = gone.into_iter().map(|slot| QueuedRequest::Preempted(Box::new(slot)));
         for waiting in paused.chain(self.waiting.take_abandoned()) {
             self.stats.finished += 1;
-            waiting.job().answer.give_up();
+            waiting.job().answer.end_early();
         }
     }
 
@@ -719,7 +719,7 @@ impl ServiceLoop for Scheduler {
             self.running[last].fail(error.clone());
             failed.push(self.end(last, Retention::Free));
         }
-        let kept = self.prefixes.kept();
+        let kept = self.prefixes.evictable();
         self.prefixes.evict(&mut self.context, kept);
         self.context.clear();
         self.drafter.iter_mut().for_each(Drafter::forget);

@@ -1,28 +1,28 @@
 //! One running request: its tokens, its sampler, its text.
 
 use super::answer::Answer;
-use super::banned::{Banned, Held, Verdict};
+use super::banned::{Banned, DelayedToken, PhraseCheck};
 use super::completion::{StopKind, StopReason, TokenLogprob, TopLogprob};
+use super::guess_budget::{GuessBudget, StepCosts};
 use super::guesses::Guesses;
 use super::media::Media;
-use super::pace::{Costs, Pace};
 use super::request::Job;
 use super::shift::drop_oldest;
 use crate::engine::{SeqId, Vocab};
 use crate::options::RANDOM_SEED;
-use crate::sampling::{Adjusting, Grammar, Guess, Sampler, Sampling};
+use crate::sampling::{Grammar, Guess, LogitsAdjuster, Sampler, Sampling};
 use crate::{Error, Result, Token};
 use std::sync::MutexGuard;
 use std::time::Instant;
 
 /// The state of a request after a token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Taken {
+pub(super) enum SamplingOutcome {
     /// The answer continues.
     More,
     /// The answer is complete and has been sent.
     Complete,
-    /// The answer must go back: see [`Slot::go_back`].
+    /// The answer must go back: see [`Slot::backtrack`].
     Banned,
     /// The context is full, and the oldest tokens are to be dropped: see [`Slot::shift`].
     Full,
@@ -67,7 +67,7 @@ pub(crate) struct Slot {
     sampler: Sampler,
     /// The grammar in its initial state, if banned phrases may make the answer go back.
     grammar: Option<Grammar>,
-    adjusting: Adjusting,
+    logits_adjuster: LogitsAdjuster,
     banned: Banned,
     /// Start of a complete banned phrase: an index among the delayed tokens.
     banned_from: Option<usize>,
@@ -82,7 +82,7 @@ impl Slot {
     pub fn start(mut job: Job, seq: SeqId, vocab: &Vocab, n_ctx: u32) -> Option<Self> {
         let banned = std::mem::take(&mut job.banned);
         let grammar = job.grammar.as_ref().filter(|_| banned.is_on()).map(Grammar::fork);
-        let said = said(&job.prompt);
+        let said = without_placeholders(&job.prompt);
         let sampler = Sampler::new(vocab, &job.sampling, job.grammar.take(), &said, n_ctx);
         let sampler = match sampler {
             Ok(sampler) => sampler,
@@ -112,7 +112,7 @@ impl Slot {
             was_unsound: false,
             sampler,
             grammar,
-            adjusting: Adjusting::new(std::mem::take(&mut job.processors)),
+            logits_adjuster: LogitsAdjuster::new(std::mem::take(&mut job.processors)),
             banned,
             banned_from: None,
             n_back: 0,
@@ -173,7 +173,7 @@ impl Slot {
 
     /// Whether it can take part in the next step of tokens: it is not at a picture.
     pub fn has_tokens(&self) -> bool {
-        self.can_step() && self.media.distance(self.n_past) > 0
+        self.can_step() && self.media.tokens_until_next(self.n_past) > 0
     }
 
     /// Clears everything that refers to the batch.
@@ -204,13 +204,13 @@ impl Slot {
     }
 
     /// Statistics of the draft model's guesses.
-    pub fn pace(&self) -> Option<&Pace> {
-        self.guesses.pace()
+    pub fn guess_budget(&self) -> Option<&GuessBudget> {
+        self.guesses.guess_budget()
     }
 
     /// Pauses the draft model's guesses, because they do not pay.
     pub fn pause_guesses(&mut self) {
-        self.guesses.rest();
+        self.guesses.start_pause();
     }
 
     /// Makes a guess from the draft model's logits. Returns whether it is worth a place in the step.
@@ -218,10 +218,10 @@ impl Slot {
         &mut self,
         logits: &[f32],
         vocab: &Vocab,
-        costs: &Costs,
+        costs: &StepCosts,
         streaming: usize,
     ) -> bool {
-        let draws = self.sampler.draws_freely();
+        let draws = self.sampler.is_unseeded_draw();
         self.guesses.add(logits, &self.job.sampling, draws, vocab, (costs, streaming))
     }
 
@@ -255,8 +255,8 @@ impl Slot {
     }
 
     /// Records how many guesses were right.
-    pub fn record_guesses(&mut self, right: usize, costs: Option<&mut Costs>) {
-        self.guesses.settle(right, costs);
+    pub fn record_guesses(&mut self, right: usize, costs: Option<&mut StepCosts>) {
+        self.guesses.record_outcome(right, costs);
     }
 
     /// The last `count` computed tokens.
@@ -343,10 +343,10 @@ impl Slot {
         guess: usize,
         vocab: &Vocab,
         n_ctx: usize,
-    ) -> Result<Taken> {
+    ) -> Result<SamplingOutcome> {
         if self.job.max_tokens == Some(0) {
             self.answer().finish(StopReason::new(StopKind::MaxTokens));
-            return Ok(Taken::Complete);
+            return Ok(SamplingOutcome::Complete);
         }
         let is_forced = self.sampler.is_forced();
         let token = self.choose(logits, guess)?;
@@ -362,7 +362,7 @@ impl Slot {
         let n_generated = self.n_generated();
         // Delayed tokens must stay: the answer may go back to them.
         let is_full = self.tokens.len() > n_ctx;
-        let shifts = is_full && self.job.shifts && self.banned.held() < n_ctx / 2;
+        let shifts = is_full && self.job.shifts && self.banned.delayed() < n_ctx / 2;
         let end = if ended {
             let (text, token) = (Some(piece_of(token, vocab).0), Some(token));
             Some(StopReason { text, token, ..StopReason::new(StopKind::EndToken) })
@@ -377,40 +377,42 @@ impl Slot {
         let mut answer = self.job.answer.lock();
         let stopped = if self.banned.is_on() {
             let piece = self.piece.clone();
-            let certain = match self.banned.hold(Held { token, piece, logprob, is_forced }) {
-                Verdict::Banned(index) => {
+            let certain = match self.banned.delay(DelayedToken { token, piece, logprob, is_forced })
+            {
+                PhraseCheck::Banned(index) => {
                     self.banned_from = Some(index);
-                    return Ok(Taken::Banned);
+                    return Ok(SamplingOutcome::Banned);
                 }
-                Verdict::Certain(count) => end.is_none().then_some(count),
+                PhraseCheck::Certain(count) => end.is_none().then_some(count),
             };
             let mut certain = self.banned.take(certain).into_iter();
-            certain
-                .find_map(|Held { token, piece, logprob, .. }| answer.add(token, &piece, logprob))
+            certain.find_map(|DelayedToken { token, piece, logprob, .. }| {
+                answer.add(token, &piece, logprob)
+            })
         } else {
             answer.add(token, &self.piece, logprob)
         };
         let Some(stop) = stopped.or(end) else {
             answer.deliver_if_due();
-            return Ok(if shifts { Taken::Full } else { Taken::More });
+            return Ok(if shifts { SamplingOutcome::Full } else { SamplingOutcome::More });
         };
         answer.finish(stop);
-        Ok(Taken::Complete)
+        Ok(SamplingOutcome::Complete)
     }
 
     /// Samples the next token after applying logits processors and forbidden tokens.
     fn choose(&mut self, logits: &[f32], guess: usize) -> Result<Token> {
         let forbidden = self.banned.forbidden_at(self.n_dropped + self.tokens.len());
-        let logits = self.adjusting.adjust(logits, &self.tokens, forbidden)?;
+        let logits = self.logits_adjuster.adjust(logits, &self.tokens, forbidden)?;
         self.sampler.sample(logits, self.guesses.current().get(guess))
     }
 
     /// Goes back to the token that began a banned phrase. Releases the cells; those that the prefix cache retains are
     /// reused.
-    pub fn go_back(&mut self, vocab: &Vocab, n_ctx: usize) -> Result<()> {
+    pub fn backtrack(&mut self, vocab: &Vocab, n_ctx: usize) -> Result<()> {
         let Some(index) = self.banned_from.take() else { return Ok(()) };
-        let place = self.tokens.len() - self.banned.held() + index;
-        self.banned.go_back(index, self.n_dropped + place)?;
+        let place = self.tokens.len() - self.banned.delayed() + index;
+        self.banned.backtrack(index, self.n_dropped + place)?;
         self.tokens.truncate(place);
         self.n_back += 1;
         // With a seed, retries draw different random numbers.
@@ -418,7 +420,8 @@ impl Slot {
         let sampling = Sampling { seed, ..self.job.sampling.clone() };
         let (prompt, generated) = self.tokens.split_at(self.n_prompt);
         let grammar = self.grammar.as_ref().map(Grammar::fork);
-        self.sampler = Sampler::new(vocab, &sampling, grammar, &said(prompt), n_ctx as u32)?;
+        self.sampler =
+            Sampler::new(vocab, &sampling, grammar, &without_placeholders(prompt), n_ctx as u32)?;
         let mut generated = self.dropped.iter().chain(generated);
         generated.try_for_each(|&token| self.sampler.accept(token))?;
         self.reset();
@@ -428,7 +431,7 @@ impl Slot {
     /// Drops the oldest tokens, so that half of the context is free. Releases the cells: those of the tokens that stay
     /// are computed again, since they depend on what was dropped.
     pub fn shift(&mut self, vocab: &Vocab, n_ctx: usize) {
-        let (start, gone) = drop_oldest(&mut self.tokens, self.banned.held(), n_ctx, vocab);
+        let (start, gone) = drop_oldest(&mut self.tokens, self.banned.delayed(), n_ctx, vocab);
         let of_prompt = self.n_prompt.saturating_sub(start).min(gone.len());
         self.dropped.extend(&gone[of_prompt..]);
         self.n_prompt -= of_prompt;
@@ -464,7 +467,7 @@ impl Slot {
 }
 
 /// The tokens of a prompt without those that represent pictures. Penalties apply to them.
-fn said(prompt: &[Token]) -> Vec<Token> {
+fn without_placeholders(prompt: &[Token]) -> Vec<Token> {
     prompt.iter().copied().filter(|&token| token >= 0).collect()
 }
 

@@ -8,7 +8,7 @@
 use std::io::Read as _;
 use std::path::Path;
 
-use mullama_base::{Text, check_memory, folders, open_file, units, write_whole};
+use mullama_base::{Text, check_memory, folders, open_file, units, write_atomically};
 use mullama_hub::Digest;
 
 use super::request::SavedCells;
@@ -47,7 +47,7 @@ pub(crate) fn encode(cells: &SavedCells, fingerprint: &Fingerprint) -> Vec<u8> {
 /// Writes a state to a file atomically: the file is complete or does not exist.
 pub fn write_state(path: impl AsRef<Path>, state: &[u8]) -> Result<()> {
     let path = &*folders::expand_home(path.as_ref());
-    write_whole(path, state).map_err(|error| Error::io("write", path, error))
+    write_atomically(path, state).map_err(|error| Error::io("write", path, error))
 }
 
 /// Reads a file written by [`write_state`], for a model with this fingerprint, whose states have at most `longest`

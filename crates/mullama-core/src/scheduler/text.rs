@@ -10,7 +10,7 @@ pub(crate) struct TextAssembler {
     /// Bytes of an incomplete character.
     partial: Vec<u8>,
     /// Complete characters that may begin a stop sequence.
-    held: String,
+    buffered: String,
     stops: Vec<String>,
     /// Number of bytes of `text` that have been delivered.
     delivered: usize,
@@ -44,10 +44,10 @@ impl TextAssembler {
         }
         if !self.partial.is_empty() {
             let rest = std::mem::take(&mut self.partial);
-            self.held.push_str(&String::from_utf8_lossy(&rest));
+            self.buffered.push_str(&String::from_utf8_lossy(&rest));
             self.release();
         }
-        self.text.push_str(&std::mem::take(&mut self.held));
+        self.text.push_str(&std::mem::take(&mut self.buffered));
     }
 
     /// The text that became certain since the last call.
@@ -62,22 +62,22 @@ impl TextAssembler {
         self.text
     }
 
-    /// Moves whole characters from `partial` to `held`; bytes that can never become a character
+    /// Moves whole characters from `partial` to `buffered`; bytes that can never become a character
     /// become U+FFFD.
     fn take_complete_characters(&mut self) {
         let mut rest = self.partial.as_slice();
         loop {
             match std::str::from_utf8(rest) {
                 Ok(text) => {
-                    self.held.push_str(text);
+                    self.buffered.push_str(text);
                     rest = &[];
                 }
                 Err(error) => {
                     let (valid, after) = rest.split_at(error.valid_up_to());
-                    self.held.push_str(&String::from_utf8_lossy(valid));
+                    self.buffered.push_str(&String::from_utf8_lossy(valid));
                     rest = after;
                     if let Some(invalid) = error.error_len() {
-                        self.held.push(char::REPLACEMENT_CHARACTER);
+                        self.buffered.push(char::REPLACEMENT_CHARACTER);
                         rest = &rest[invalid..];
                         continue;
                     }
@@ -88,22 +88,26 @@ impl TextAssembler {
         self.partial = rest.to_vec();
     }
 
-    /// Moves characters that cannot begin a stop sequence from `held` to `text`.
+    /// Moves characters that cannot begin a stop sequence from `buffered` to `text`.
     fn release(&mut self) {
         let found =
-            self.stops.iter().filter_map(|stop| Some((self.held.find(stop.as_str())?, stop)));
+            self.stops.iter().filter_map(|stop| Some((self.buffered.find(stop.as_str())?, stop)));
         if let Some((at, stop)) = found.min_by_key(|(at, _)| *at) {
             self.stopped_by = Some(stop.clone());
-            self.held.truncate(at);
-            self.text.push_str(&std::mem::take(&mut self.held));
+            self.buffered.truncate(at);
+            self.text.push_str(&std::mem::take(&mut self.buffered));
             self.partial.clear();
             return;
         }
-        let keep =
-            self.stops.iter().map(|stop| partial_match_length(&self.held, stop)).max().unwrap_or(0);
-        let certain = self.held.len() - keep;
-        self.text.push_str(&self.held[..certain]);
-        self.held.drain(..certain);
+        let keep = self
+            .stops
+            .iter()
+            .map(|stop| partial_match_length(&self.buffered, stop))
+            .max()
+            .unwrap_or(0);
+        let certain = self.buffered.len() - keep;
+        self.text.push_str(&self.buffered[..certain]);
+        self.buffered.drain(..certain);
     }
 }
 

@@ -68,7 +68,7 @@ pub(crate) fn find(
         Some("none") => return Ok(None),
         Some("auto") | None => match stored {
             Some(model) => model.projector.iter().cloned().collect(),
-            None => beside(path),
+            None => find_projectors(path),
         },
         Some(path) => {
             let path = mullama_base::folders::expand_home(Path::new(path)).into_owned();
@@ -95,7 +95,7 @@ pub(crate) fn find(
 
 /// The projectors in the folder of a model's file, best match first: the longest common prefix with the model's name,
 /// then F16, `Q8_0`, BF16, and others.
-fn beside(model: &Path) -> Vec<PathBuf> {
+fn find_projectors(model: &Path) -> Vec<PathBuf> {
     let folder = model.parent().filter(|folder| !folder.as_os_str().is_empty());
     let entries = fs::read_dir(folder.unwrap_or(Path::new("."))).into_iter().flatten().flatten();
     let name_of = |path: &Path| {
@@ -152,7 +152,7 @@ fn check(path: &Path, name: String, model: &GgufHeader) -> Result<ProjectorFile>
         let hint = format!("supported are {}, for pictures", KINDS.join(", "));
         return Err(refuse(ErrorKind::Unsupported, problem).with_hint(hint));
     };
-    let longest = Rules { header: &header }.check(kind).map_err(|problem| {
+    let longest = HeaderCheck { header: &header }.check(kind).map_err(|problem| {
         refuse(ErrorKind::InvalidModel, problem)
             .with_hint("the file is damaged, or was made for another program")
     })?;
@@ -183,11 +183,11 @@ fn output_width(header: &GgufHeader, kind: &str) -> Option<u64> {
 }
 
 /// Checks of a header against the engine's requirements.
-struct Rules<'a> {
+struct HeaderCheck<'a> {
     header: &'a GgufHeader,
 }
 
-impl Rules<'_> {
+impl HeaderCheck<'_> {
     /// Checks the header of a projector of type `kind`. Returns the maximum aspect ratio of a picture.
     fn check(&self, kind: &str) -> Result<u32, String> {
         let width = self.number("clip.vision.embedding_length", 1, MAX_WIDTH)?;
@@ -231,8 +231,8 @@ impl Rules<'_> {
             return Err(format!("a patch of {patch} pixels does not divide a picture of {size}"));
         }
         match kind {
-            "llama4" => self.shaped("v.patch_embd.weight", &[patch * patch * 3, width])?,
-            _ => self.shaped("v.patch_embd.weight", &[patch, patch, 3, width])?,
+            "llama4" => self.check_shape("v.patch_embd.weight", &[patch * patch * 3, width])?,
+            _ => self.check_shape("v.patch_embd.weight", &[patch, patch, 3, width])?,
         }
         // Rotary embedding of rows and columns: each rotates pairs in one half of a head.
         if matches!(kind, "pixtral" | "llama4") && width / heads % 4 != 0 {
@@ -268,10 +268,10 @@ impl Rules<'_> {
     /// Checks the position embeddings of the patches.
     fn places(&self, kind: &str, width: i64, side: i64) -> Result<(), String> {
         if matches!(kind, "internvl" | "llama4") {
-            self.needed("v.class_embd")?;
+            self.require_tensor("v.class_embd")?;
         }
         let class = self.tensor("v.class_embd").is_some();
-        let places = self.needed("v.position_embd.weight")?;
+        let places = self.require_tensor("v.position_embd.weight")?;
         let wanted = (side * side + i64::from(class)) as u64;
         if places.shape.first() != Some(&(width as u64))
             || places.shape.get(1).copied().unwrap_or(1) < wanted
@@ -299,29 +299,29 @@ impl Rules<'_> {
             "v.post_ln.bias",
         ] {
             if self.tensor(name).is_some() {
-                self.shaped(name, &[width])?;
+                self.check_shape(name, &[width])?;
             }
         }
         for layer in 0..layers {
             let name = |part: &str| format!("v.blk.{layer}.{part}");
             for part in ["attn_q", "attn_k", "attn_v", "attn_out"] {
-                self.shaped(&name(&format!("{part}.weight")), &[width, width])?;
+                self.check_shape(&name(&format!("{part}.weight")), &[width, width])?;
             }
             // In older files, the names of the two are swapped.
             let (up, down) = (name("ffn_up.weight"), name("ffn_down.weight"));
-            let ends = self.needed(&up)?.shape.clone();
+            let ends = self.require_tensor(&up)?.shape.clone();
             let inner =
                 if inner > 0 { inner } else { ends.iter().copied().max().unwrap_or(1) as i64 };
             let wide = [width, inner];
             let narrow = [inner, width];
-            if self.shaped(&up, &wide).is_err() || self.shaped(&down, &narrow).is_err() {
-                self.shaped(&up, &narrow)?;
-                self.shaped(&down, &wide)?;
+            if self.check_shape(&up, &wide).is_err() || self.check_shape(&down, &narrow).is_err() {
+                self.check_shape(&up, &narrow)?;
+                self.check_shape(&down, &wide)?;
             }
             for part in ["ln1", "ln2"] {
-                self.shaped(&name(&format!("{part}.weight")), &[width])?;
+                self.check_shape(&name(&format!("{part}.weight")), &[width])?;
                 if !without_means {
-                    self.shaped(&name(&format!("{part}.bias")), &[width])?;
+                    self.check_shape(&name(&format!("{part}.bias")), &[width])?;
                 }
             }
         }
@@ -348,41 +348,41 @@ impl Rules<'_> {
                 let merge = merge(1)?;
                 let has_merger = self.tensor("mm.patch_merger.weight").is_some();
                 if has_merger {
-                    self.shaped("mm.input_norm.weight", &[width])?;
-                    self.shaped("mm.patch_merger.weight", &[width * merge * merge, width])?;
+                    self.check_shape("mm.input_norm.weight", &[width])?;
+                    self.check_shape("mm.patch_merger.weight", &[width * merge * merge, width])?;
                 } else if merge > 1 {
                     return Err("its tensor mm.patch_merger.weight is missing".to_owned());
                 }
                 let output = self.perceptron("mm.1", "mm.2", width)?;
-                self.shaped("v.token_embd.img_break", &[output])?;
+                self.check_shape("v.token_embd.img_break", &[output])?;
             }
             "llama4" => {
                 let inputs = width * merge(1)?.pow(2);
                 let output = self.perceptron("mm.model.mlp.1", "mm.model.mlp.2", inputs)?;
-                let matrix = self.needed("mm.model.fc.weight")?;
+                let matrix = self.require_tensor("mm.model.fc.weight")?;
                 if matrix.shape.first() != Some(&(output as u64)) {
                     return Err(format!("{} does not take {output} numbers", matrix.name));
                 }
             }
             "internvl" => {
                 let inputs = width * merge(1)?.pow(2);
-                self.shaped("mm.model.mlp.0.weight", &[inputs])?;
-                self.shaped("mm.model.mlp.0.bias", &[inputs])?;
+                self.check_shape("mm.model.mlp.0.weight", &[inputs])?;
+                self.check_shape("mm.model.mlp.0.bias", &[inputs])?;
                 let output = self.perceptron("mm.model.mlp.1", "mm.model.mlp.3", inputs)?;
-                self.needed("mm.model.mlp.1.bias")?;
-                self.shaped("mm.model.mlp.3.bias", &[output])?;
+                self.require_tensor("mm.model.mlp.1.bias")?;
+                self.check_shape("mm.model.mlp.3.bias", &[output])?;
             }
             "gemma3" => {
                 merge(4)?;
-                self.shaped("mm.soft_emb_norm.weight", &[width])?;
-                let matrix = self.needed("mm.input_projection.weight")?;
+                self.check_shape("mm.soft_emb_norm.weight", &[width])?;
+                let matrix = self.require_tensor("mm.input_projection.weight")?;
                 if matrix.shape.get(1) != Some(&(width as u64)) {
                     return Err(format!("{} has no {width} rows", matrix.name));
                 }
             }
             "idefics3" => {
                 let merge = merge(1)?;
-                let matrix = self.needed("mm.model.fc.weight")?;
+                let matrix = self.require_tensor("mm.model.fc.weight")?;
                 if matrix.shape.first() != Some(&((width * merge * merge) as u64)) {
                     return Err(format!(
                         "{} does not take {merge} x {merge} patches of {width}",
@@ -392,8 +392,8 @@ impl Rules<'_> {
             }
             _ => {
                 let output = self.perceptron("mm.0", "mm.2", width)?;
-                self.needed("mm.0.bias")?;
-                self.shaped("mm.2.bias", &[output])?;
+                self.require_tensor("mm.0.bias")?;
+                self.check_shape("mm.2.bias", &[output])?;
                 let others = ["mm.1.", "mm.3.", "mm.4."];
                 if let Some(other) = self
                     .header
@@ -412,14 +412,14 @@ impl Rules<'_> {
     fn perceptron(&self, first: &str, last: &str, inputs: i64) -> Result<i64, String> {
         let mut width = inputs as u64;
         for name in [first, last] {
-            let matrix = self.needed(&format!("{name}.weight"))?;
+            let matrix = self.require_tensor(&format!("{name}.weight"))?;
             if matrix.shape.first() != Some(&width) || matrix.shape.len() > 2 {
                 return Err(format!("{} does not take {width} numbers", matrix.name));
             }
             width = matrix.shape.get(1).copied().unwrap_or(1);
             let bias = format!("{name}.bias");
             if self.tensor(&bias).is_some() {
-                self.shaped(&bias, &[width as i64])?;
+                self.check_shape(&bias, &[width as i64])?;
             }
         }
         Ok(width as i64)
@@ -463,12 +463,12 @@ impl Rules<'_> {
         self.header.tensors.iter().find(|tensor| tensor.name == name)
     }
 
-    fn needed(&self, name: &str) -> Result<&TensorInfo, String> {
+    fn require_tensor(&self, name: &str) -> Result<&TensorInfo, String> {
         self.tensor(name).ok_or_else(|| format!("its tensor {name} is missing"))
     }
 
-    fn shaped(&self, name: &str, wanted: &[i64]) -> Result<(), String> {
-        let tensor = self.needed(name)?;
+    fn check_shape(&self, name: &str, wanted: &[i64]) -> Result<(), String> {
+        let tensor = self.require_tensor(name)?;
         let at = |index: usize| tensor.shape.get(index).copied().unwrap_or(1);
         let fits = wanted.iter().enumerate().all(|(index, size)| at(index) == *size as u64)
             && tensor.shape.len() <= wanted.len();

@@ -45,22 +45,22 @@ fn uses(parsed: &Parsed, field: &str) -> bool {
 
 fn has(nodes: &[Node], is: &impl Fn(&Expr) -> bool) -> bool {
     nodes.iter().any(|node| match &node.action {
-        Action::Output(value) | Action::Template { value: Some(value), .. } => holds(value, is),
-        Action::Set(head) => holds(&head.value, is),
+        Action::Output(value) | Action::Template { value: Some(value), .. } => any_part(value, is),
+        Action::Set(head) => any_part(&head.value, is),
         Action::If { condition: head, then, other }
         | Action::With { value: head, then, other }
         | Action::Range { list: head, body: then, other } => {
-            holds(&head.value, is) || has(then, is) || has(other, is)
+            any_part(&head.value, is) || has(then, is) || has(other, is)
         }
         _ => false,
     })
 }
 
-fn holds(value: &Expr, is: &impl Fn(&Expr) -> bool) -> bool {
+fn any_part(value: &Expr, is: &impl Fn(&Expr) -> bool) -> bool {
     is(value)
         || match value {
-            Expr::Call(_, args) => args.iter().any(|arg| holds(arg, is)),
-            Expr::Field(of, _) => holds(of, is),
+            Expr::Call(_, args) => args.iter().any(|arg| any_part(arg, is)),
+            Expr::Field(of, _) => any_part(of, is),
             _ => false,
         }
 }
@@ -69,7 +69,7 @@ fn holds(value: &Expr, is: &impl Fn(&Expr) -> bool) -> bool {
 fn cut(nodes: &mut Vec<Node>) -> bool {
     let is_response = |value: &Expr| matches!(value, Expr::Field(of, name) if **of == Expr::Dot && name == "Response");
     let end = nodes.iter_mut().position(|node| match &mut node.action {
-        Action::Output(value) | Action::Set(Head { value, .. }) => holds(value, &is_response),
+        Action::Output(value) | Action::Set(Head { value, .. }) => any_part(value, &is_response),
         Action::If { then, other, .. } | Action::With { then, other, .. } => {
             cut(then) || cut(other)
         }

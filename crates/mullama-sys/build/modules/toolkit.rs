@@ -19,7 +19,7 @@ const INCLUDES: [&str; 3] = ["/usr/include", "/usr/local/include", "/opt/homebre
 #[serde(default, deny_unknown_fields)]
 pub struct Toolkit {
     /// The only operating system on which the backend exists.
-    only_on: Option<OnlyOn>,
+    only_on: Option<RequiredSystem>,
     /// Environment variables that name the toolkit's folder.
     folders_from: Vec<String>,
     /// The usual folders of the toolkit.
@@ -32,7 +32,7 @@ pub struct Toolkit {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct OnlyOn {
+struct RequiredSystem {
     os: String,
     missing: String,
 }

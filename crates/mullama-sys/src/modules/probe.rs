@@ -48,7 +48,7 @@ impl Probe {
     }
 
     /// Fails with the reason if the module is cut short, or its driver crashes, hangs or refuses to work.
-    pub fn try_out(&self, module: &Path) -> Result<(), String> {
+    pub fn run_probe(&self, module: &Path) -> Result<(), String> {
         super::check_whole(module)?;
         let known = self.memory.join(format!("{:016x}", fingerprint(module)));
         if known.exists() {

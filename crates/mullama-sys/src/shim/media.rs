@@ -18,7 +18,7 @@ struct RawChunks {
     _opaque: [u8; 0],
 }
 
-type GoOn = unsafe extern "C" fn(asked: *const c_void) -> bool;
+type ContinueCallback = unsafe extern "C" fn(asked: *const c_void) -> bool;
 
 unsafe extern "C" {
     fn mullama_media_log(log: ggml_log_callback);
@@ -44,7 +44,7 @@ unsafe extern "C" {
         projector: *mut RawProjector,
         chunks: *const RawChunks,
         index: usize,
-        go_on: GoOn,
+        should_continue: ContinueCallback,
         asked: *const c_void,
         embeddings: *mut f32,
         count: usize,
@@ -82,12 +82,12 @@ unsafe impl Send for Projector {}
 unsafe impl Sync for Projector {}
 
 /// A picture prepared for a projector.
-pub struct Embeddable(NonNull<RawChunks>);
+pub struct PreparedMedia(NonNull<RawChunks>);
 
 // SAFETY: the list is only read.
-unsafe impl Send for Embeddable {}
+unsafe impl Send for PreparedMedia {}
 // SAFETY: as above.
-unsafe impl Sync for Embeddable {}
+unsafe impl Sync for PreparedMedia {}
 
 impl Projector {
     /// Loads a projector from a file. Also returns its properties in JSON; see `mullama_projector_load`.
@@ -115,7 +115,7 @@ impl Projector {
         width: u32,
         height: u32,
         pixels: &[u8],
-    ) -> ShimResult<(Embeddable, String)> {
+    ) -> ShimResult<(PreparedMedia, String)> {
         let expected = u64::from(width) * u64::from(height) * 3;
         if pixels.len() as u64 != expected {
             return Err(format!("{} bytes where {expected} belong", pixels.len()));
@@ -127,22 +127,22 @@ impl Projector {
             mullama_media_prepare(projector, width, height, pixels.as_ptr(), &raw mut result, out)
         });
         // Must be freed even on failure.
-        let chunks = NonNull::new(result).map(Embeddable);
+        let chunks = NonNull::new(result).map(PreparedMedia);
         let described = described?;
         Ok((chunks.ok_or("there is no picture")?, described))
     }
 
     /// Computes the embeddings of one part of a picture. `embeddings` must have the length of all their values. If
-    /// `go_on` returns false, the computation ends early, and the contents of `embeddings` are undefined.
+    /// `should_continue` returns false, the computation ends early, and the contents of `embeddings` are undefined.
     pub fn encode<F: Fn() -> bool>(
         &self,
-        media: &Embeddable,
+        media: &PreparedMedia,
         part: usize,
-        go_on: &F,
+        should_continue: &F,
         embeddings: &mut [f32],
     ) -> ShimResult<()> {
         unsafe extern "C" fn ask<F: Fn() -> bool>(asked: *const c_void) -> bool {
-            // SAFETY: the pointer is that of `go_on`, which outlives the call.
+            // SAFETY: the pointer is that of `should_continue`, which outlives the call.
             unsafe { (*asked.cast::<F>())() }
         }
         let _encoding = self.encoding.lock().unwrap_or_else(PoisonError::into_inner);
@@ -153,7 +153,7 @@ impl Projector {
                 media.0.as_ptr(),
                 part,
                 ask::<F>,
-                ptr::from_ref(go_on).cast(),
+                ptr::from_ref(should_continue).cast(),
                 embeddings.as_mut_ptr(),
                 embeddings.len(),
                 out,
@@ -170,7 +170,7 @@ impl Drop for Projector {
     }
 }
 
-impl Drop for Embeddable {
+impl Drop for PreparedMedia {
     fn drop(&mut self) {
         // SAFETY: `self` owns the object.
         unsafe { mullama_media_free(self.0.as_ptr()) }

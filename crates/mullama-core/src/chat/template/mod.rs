@@ -109,7 +109,7 @@ pub(crate) fn render(
     let mut request = template_request(messages, options, add_generation_prompt, continues)?;
     let chosen = offer_tools(templates, options, &mut request)?;
     let mut schema = output_schema(options)?;
-    let asked = GrammarSpec::asked(&options.generate)?;
+    let asked = GrammarSpec::from_options(&options.generate)?;
     if schema.is_some() && asked.is_some() {
         return Err(Error::option("response_format", "cannot be combined with a grammar"));
     }

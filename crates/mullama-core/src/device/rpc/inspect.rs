@@ -166,7 +166,7 @@ impl Inspector {
     }
 
     /// Registers a buffer that the engine created for a request. Fails if its address range is invalid.
-    pub fn note_buffer(
+    pub fn register_buffer(
         &mut self,
         request: &[u8],
         handle: u64,
@@ -308,7 +308,7 @@ impl Inspector {
             if !seen.insert(name) {
                 return Err(format!("a graph has several nodes {name:#x}"));
             }
-            follow(name, &mut graph)?;
+            visit_sources(name, &mut graph)?;
             self.check_node(graph[&name].0, &graph)?;
         }
         Ok(())
@@ -362,7 +362,7 @@ enum VisitState {
 
 /// Visits all sources of a tensor like the engine does. Fails if one is missing, if there is a cycle, or if the graph
 /// is too deep.
-fn follow(name: u64, graph: &mut HashMap<u64, (&[u8], VisitState)>) -> Result<(), Refusal> {
+fn visit_sources(name: u64, graph: &mut HashMap<u64, (&[u8], VisitState)>) -> Result<(), Refusal> {
     /// Number of references: the sources, and the tensor of which it is a view.
     const MAX_LINKS: usize = SOURCES + 1;
     let missing = |name: u64| format!("a graph has no tensor {name:#x}");
@@ -504,7 +504,7 @@ mod tests {
         let mut inspector = Inspector::new(vec![1 << 20, 0]);
         let request = alloc(0, SIZE);
         inspector.check(Command::AllocBuffer, &mut request.clone(), 12).unwrap();
-        inspector.note_buffer(&request, HANDLE, BASE, SIZE).unwrap();
+        inspector.register_buffer(&request, HANDLE, BASE, SIZE).unwrap();
         inspector
     }
 

@@ -83,7 +83,7 @@ pub(crate) fn worker(address: &str) -> Result<Arc<Worker>> {
     let _alone = place.connecting.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(worker) = place.worker()
         && worker.check().is_ok()
-        && worker.relay.reach()?
+        && worker.relay.check_reachable()?
     {
         return Ok(worker);
     }

@@ -77,10 +77,10 @@ impl State {
         if self.failure().is_none() {
             log::error!("the worker at {} failed: {reason}", self.worker);
         }
-        self.give_up(reason);
+        self.record_failure(reason);
     }
 
-    fn give_up(&self, reason: ConnectionError) {
+    fn record_failure(&self, reason: ConnectionError) {
         let mut failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
         failure.get_or_insert(reason);
     }
@@ -93,7 +93,7 @@ impl State {
         self.devices.get(device as usize).map_or(1, |facts| facts.alignment)
     }
 
-    fn note_memory(&self, memory: Vec<Memory>) {
+    fn set_memory(&self, memory: Vec<Memory>) {
         *self.memory.lock().unwrap_or_else(PoisonError::into_inner) = memory;
     }
 }
@@ -149,7 +149,7 @@ impl Relay {
 
     /// Like [`Self::check`], and also queries the worker if no connection is open. Returns false if the worker has been
     /// restarted with other devices.
-    pub fn reach(&self) -> Result<bool> {
+    pub fn check_reachable(&self) -> Result<bool> {
         self.check()?;
         if self.is_in_use() {
             return Ok(true);
@@ -176,7 +176,7 @@ impl Relay {
 
     /// Abandons the worker. Threads that wait for it continue immediately.
     pub fn abandon(&self) {
-        self.state.give_up("it was abandoned because the process is ending".to_owned());
+        self.state.record_failure("it was abandoned because the process is ending".to_owned());
     }
 
     fn is_in_use(&self) -> bool {
@@ -194,7 +194,7 @@ impl Relay {
             self.state.fail(reason.clone());
             return Err(reason);
         }
-        self.state.note_memory(memory.clone());
+        self.state.set_memory(memory.clone());
         Ok(memory)
     }
 }
@@ -625,7 +625,7 @@ mod tests {
         refused(&unused.to_string(), "refused");
         let relay = Relay::open(&fake_worker(healthy_answers)).unwrap();
         assert_eq!(relay.memory(), Some(vec![(1 << 30, 1 << 31)]));
-        assert!(relay.reach().unwrap());
+        assert!(relay.check_reachable().unwrap());
     }
 
     /// Sends a request like the engine and returns the payload of the answer.
@@ -764,9 +764,9 @@ mod tests {
             _ => healthy_answers(command, carried),
         }))
         .unwrap();
-        assert!(relay.reach().unwrap());
+        assert!(relay.check_reachable().unwrap());
         DEVICES.store(2, Ordering::SeqCst);
-        assert!(!relay.reach().unwrap());
+        assert!(!relay.check_reachable().unwrap());
         assert!(relay.check().is_err());
     }
 }

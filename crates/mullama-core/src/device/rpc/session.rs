@@ -241,7 +241,7 @@ impl Session<'_> {
             let passed = self
                 .receive(&mut piece[..count])
                 .and_then(|()| match command {
-                    Command::AllocBuffer => self.note_buffer(asked, &piece[..count]),
+                    Command::AllocBuffer => self.register_buffer(asked, &piece[..count]),
                     _ => Ok(()),
                 })
                 .and_then(|()| self.answer(&piece[..count]));
@@ -253,7 +253,7 @@ impl Session<'_> {
     }
 
     /// Queries the address of a new buffer.
-    fn note_buffer(&mut self, asked: &[u8], answer: &[u8]) -> Result<(), SessionEnd> {
+    fn register_buffer(&mut self, asked: &[u8], answer: &[u8]) -> Result<(), SessionEnd> {
         let (handle, size) = (u64_at(answer, 0), u64_at(answer, 8));
         if handle == 0 {
             return Ok(());
@@ -262,7 +262,7 @@ impl Session<'_> {
             engine.ask(Command::BufferGetBase, &handle.to_le_bytes(), stop)
         })?;
         let base = u64::from_le_bytes(base);
-        self.inspector.note_buffer(asked, handle, base, size).map_err(SessionEnd::Failed)
+        self.inspector.register_buffer(asked, handle, base, size).map_err(SessionEnd::Failed)
     }
 
     fn answer(&mut self, piece: &[u8]) -> Result<(), SessionEnd> {

@@ -20,7 +20,7 @@ const MAX_PAUSE: usize = 512;
 
 /// The measured times of steps, and the record of all requests' guesses.
 #[derive(Debug)]
-pub(super) struct Costs {
+pub(super) struct StepCosts {
     /// Steps of the model, without tokens of prompts.
     pub step: LinearFit,
     /// Steps of the draft model.
@@ -28,7 +28,7 @@ pub(super) struct Costs {
     record: GuessRecord,
 }
 
-impl Default for Costs {
+impl Default for StepCosts {
     fn default() -> Self {
         // Guesses are assumed to be right until measured.
         let record =
@@ -46,7 +46,7 @@ struct GuessRecord {
 }
 
 impl GuessRecord {
-    fn note(&mut self, memory: f64, confidences: &[f64], right: usize) {
+    fn add_measurement(&mut self, memory: f64, confidences: &[f64], right: usize) {
         // Guesses after a wrong one were not tested.
         let tried = confidences.len().min(right + 1);
         let expected: f64 = confidences[..tried].iter().sum();
@@ -59,7 +59,7 @@ impl GuessRecord {
         }
     }
 
-    fn plus(self, other: Self, weight: f64) -> Self {
+    fn weighted_sum(self, other: Self, weight: f64) -> Self {
         Self {
             made: self.made + other.made * weight,
             expected: self.expected + other.expected * weight,
@@ -70,7 +70,7 @@ impl GuessRecord {
 
 /// The statistics of one request's guesses.
 #[derive(Debug, Default)]
-pub(super) struct Pace {
+pub(super) struct GuessBudget {
     record: GuessRecord,
     /// Tokens until guesses are tried again, and length of the next pause.
     pause: usize,
@@ -82,7 +82,7 @@ pub(super) struct Pace {
     all_right: f64,
 }
 
-impl Pace {
+impl GuessBudget {
     /// Whether this step has no guesses. Call once per step.
     pub fn is_paused(&mut self) -> bool {
         self.confidences.clear();
@@ -94,25 +94,25 @@ impl Pace {
     }
 
     /// Pauses guessing, because it does not pay.
-    pub fn rest(&mut self) {
+    pub fn start_pause(&mut self) {
         self.pause = self.next_pause.clamp(FIRST_PAUSE, MAX_PAUSE);
         self.next_pause = self.pause * 2;
     }
 
     /// Estimated probability that the next guess and all before it are right, before it is made.
-    fn next(&self, costs: &Costs) -> f64 {
-        let known = self.known(costs);
+    fn next(&self, costs: &StepCosts) -> f64 {
+        let known = self.estimate(costs);
         self.all_right * (known.right / known.made.max(f64::MIN_POSITIVE)).min(1.0)
     }
 
-    fn known(&self, costs: &Costs) -> GuessRecord {
-        self.record.plus(costs.record, PRIOR_WEIGHT / costs.record.made.max(PRIOR_WEIGHT))
+    fn estimate(&self, costs: &StepCosts) -> GuessRecord {
+        self.record.weighted_sum(costs.record, PRIOR_WEIGHT / costs.record.made.max(PRIOR_WEIGHT))
     }
 
     /// Records a guess with the draft model's confidence. Returns whether it is worth a place in the model's step, in
     /// which `streaming` requests have a token.
-    pub fn add(&mut self, confidence: f64, costs: &Costs, streaming: usize) -> bool {
-        let known = self.known(costs);
+    pub fn add(&mut self, confidence: f64, costs: &StepCosts, streaming: usize) -> bool {
+        let known = self.estimate(costs);
         let trust = known.right / known.expected.max(f64::MIN_POSITIVE);
         let all_right = self.all_right * (confidence * trust).min(1.0);
         let gain = costs.step.at(streaming).unwrap_or(0.0) / streaming as f64 * all_right;
@@ -121,7 +121,7 @@ impl Pace {
             // It is not tested, so the draft model's confidence is recorded as the result.
             let missed =
                 GuessRecord { made: 1.0, expected: confidence, right: confidence * trust.min(1.0) };
-            self.record = self.record.plus(missed, 1.0);
+            self.record = self.record.weighted_sum(missed, 1.0);
             return false;
         }
         self.all_right = all_right;
@@ -130,29 +130,29 @@ impl Pace {
     }
 
     /// Records how many guesses of the step were right.
-    pub fn settle(&mut self, right: usize, costs: &mut Costs) {
-        self.record.note(GUESS_DECAY, &self.confidences, right);
-        costs.record.note(STEP_DECAY, &self.confidences, right);
+    pub fn record_outcome(&mut self, right: usize, costs: &mut StepCosts) {
+        self.record.add_measurement(GUESS_DECAY, &self.confidences, right);
+        costs.record.add_measurement(STEP_DECAY, &self.confidences, right);
         if right > 0 {
             self.next_pause = FIRST_PAUSE;
         }
     }
 }
 
-impl Costs {
+impl StepCosts {
     /// Whether one more step of the draft model pays, with a guess for each of these requests, if `streaming` requests
     /// have a token in the model's step.
-    pub fn pay<'a>(
+    pub fn are_guesses_profitable<'a>(
         &self,
-        paces: impl Iterator<Item = &'a Pace>,
+        paces: impl Iterator<Item = &'a GuessBudget>,
         guesses_made: usize,
         streaming: usize,
     ) -> bool {
         let (mut count, mut right, mut is_trial) = (0, 0.0, false);
-        for pace in paces {
+        for guess_budget in paces {
             count += 1;
-            right += pace.next(self);
-            is_trial |= pace.is_trial && pace.confidences.is_empty();
+            right += guess_budget.next(self);
+            is_trial |= guess_budget.is_trial && guess_budget.confidences.is_empty();
         }
         let (Some(step), Some(draft)) = (self.step.at(streaming), self.draft.at(count)) else {
             return guesses_made < FIRST_GUESSES;
@@ -168,24 +168,28 @@ mod tests {
 
     use super::*;
 
-    fn costs(step: f64, more: f64, draft: f64) -> Costs {
-        let mut costs = Costs::default();
+    fn costs(step: f64, more: f64, draft: f64) -> StepCosts {
+        let mut costs = StepCosts::default();
         for tokens in (1..=4).cycle().take(40) {
-            costs.step.note(tokens, Duration::from_secs_f64(step + more * (tokens - 1) as f64));
-            costs.draft.note(1, Duration::from_secs_f64(draft));
+            costs.step.add_measurement(
+                tokens,
+                Duration::from_secs_f64(step + more * (tokens - 1) as f64),
+            );
+            costs.draft.add_measurement(1, Duration::from_secs_f64(draft));
         }
         costs
     }
 
     /// Number of guesses made if the given share of them is right.
-    fn guesses(costs: &Costs, right: f64) -> usize {
+    fn guesses(costs: &StepCosts, right: f64) -> usize {
         let record = GuessRecord { made: 1e3, expected: 1e3, right: 1e3 * right };
-        let mut pace = Pace { record, ..Pace::default() };
-        assert!(!pace.is_paused());
-        let pays = |pace: &mut Pace, made| {
-            costs.pay(std::iter::once(&*pace), made, 1) && pace.add(1.0, costs, 1)
+        let mut guess_budget = GuessBudget { record, ..GuessBudget::default() };
+        assert!(!guess_budget.is_paused());
+        let pays = |guess_budget: &mut GuessBudget, made| {
+            costs.are_guesses_profitable(std::iter::once(&*guess_budget), made, 1)
+                && guess_budget.add(1.0, costs, 1)
         };
-        (0..32).take_while(|&made| pays(&mut pace, made)).count()
+        (0..32).take_while(|&made| pays(&mut guess_budget, made)).count()
     }
 
     #[test]
@@ -205,18 +209,18 @@ mod tests {
     #[test]
     fn unprofitable_guesses_are_tried_less_often() {
         let mut costs = costs(0.010, 0.001, 0.005);
-        let mut pace = Pace::default();
+        let mut guess_budget = GuessBudget::default();
         let mut trials = Vec::new();
         for token in 0..2000 {
-            if pace.is_paused() {
+            if guess_budget.is_paused() {
                 continue;
             }
-            if !costs.pay(std::iter::once(&pace), 0, 1) {
-                pace.rest();
+            if !costs.are_guesses_profitable(std::iter::once(&guess_budget), 0, 1) {
+                guess_budget.start_pause();
                 continue;
             }
-            pace.add(0.9, &costs, 1);
-            pace.settle(0, &mut costs);
+            guess_budget.add(0.9, &costs, 1);
+            guess_budget.record_outcome(0, &mut costs);
             trials.push(token);
         }
         assert!((3..20).contains(&trials.len()), "{trials:?}");
@@ -228,17 +232,17 @@ mod tests {
     #[test]
     fn new_requests_use_acceptance_of_earlier_requests() {
         let mut costs = costs(0.010, 0.001, 0.005);
-        let begins = |costs: &Costs| {
-            let mut pace = Pace::default();
-            assert!(!pace.is_paused());
-            costs.pay(std::iter::once(&pace), 0, 1)
+        let begins = |costs: &StepCosts| {
+            let mut guess_budget = GuessBudget::default();
+            assert!(!guess_budget.is_paused());
+            costs.are_guesses_profitable(std::iter::once(&guess_budget), 0, 1)
         };
         assert!(begins(&costs));
-        let mut other = Pace::default();
+        let mut other = GuessBudget::default();
         for _ in 0..50 {
             other.is_paused();
             other.confidences.push(0.9);
-            other.settle(0, &mut costs);
+            other.record_outcome(0, &mut costs);
         }
         assert!(!begins(&costs));
     }

@@ -12,7 +12,7 @@ use mullama_base::Text;
 
 /// Fails if the free memory is insufficient for a context with these settings plus `outputs` bytes
 /// of outputs. `what` names the context in the error.
-pub(crate) fn check_room(
+pub(crate) fn check_free_memory(
     path: &Path,
     loaded: &WeightSettings,
     context: &ContextSettings,

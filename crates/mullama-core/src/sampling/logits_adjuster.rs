@@ -10,13 +10,13 @@ use crate::{Error, ErrorKind, Result, Token};
 
 /// Applies logits processors and forbidden tokens to the logits of one request.
 #[derive(Default)]
-pub(crate) struct Adjusting {
+pub(crate) struct LogitsAdjuster {
     processors: LogitsProcessors,
     /// Buffer for the changed logits, reused for each token.
     logits: Vec<f32>,
 }
 
-impl Adjusting {
+impl LogitsAdjuster {
     pub fn new(processors: LogitsProcessors) -> Self {
         Self { processors, logits: Vec::new() }
     }
@@ -44,7 +44,7 @@ impl Adjusting {
         for token in forbidden {
             self.logits[token as usize] = f32::NEG_INFINITY;
         }
-        if are_forbidden(&self.logits) {
+        if are_all_forbidden(&self.logits) {
             let problem = "they leave no token to continue the answer";
             return Err(Error::option("banned_phrases", problem));
         }
@@ -68,13 +68,13 @@ fn process(processor: &dyn LogitsProcessor, tokens: &[Token], logits: &mut [f32]
             .with_context("token", token)
             .with_hint(Text::from("logits are numbers; minus infinity forbids a token")));
     }
-    if are_forbidden(logits) {
+    if are_all_forbidden(logits) {
         return Err(failed("forbids every token".to_owned()));
     }
     Ok(())
 }
 
-fn are_forbidden(logits: &[f32]) -> bool {
+fn are_all_forbidden(logits: &[f32]) -> bool {
     logits.iter().all(|&logit| logit == f32::NEG_INFINITY)
 }
 
@@ -83,8 +83,9 @@ mod tests {
     use super::*;
 
     fn adjusted(processors: LogitsProcessors, forbidden: &[Token]) -> Result<Vec<f32>> {
-        let mut adjusting = Adjusting::new(processors);
-        let logits = adjusting.adjust(&[1.0, 2.0, 3.0], &[7, 8], forbidden.iter().copied())?;
+        let mut logits_adjuster = LogitsAdjuster::new(processors);
+        let logits =
+            logits_adjuster.adjust(&[1.0, 2.0, 3.0], &[7, 8], forbidden.iter().copied())?;
         Ok(logits.to_vec())
     }
 
