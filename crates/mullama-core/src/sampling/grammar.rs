@@ -6,8 +6,8 @@ use serde_json::Value;
 
 use super::gbnf::Gbnf;
 use super::guide::{Guide, Guides};
-use super::json_schema::STACK;
 use super::reasoning::ReasoningTags;
+use super::schema::STACK;
 use super::tag_search::TagSearch;
 use super::trigger::GrammarTriggers;
 use crate::engine::Vocab;

@@ -9,10 +9,9 @@ use llguidance::{Matcher, ParserFactory, regex_to_lark};
 use serde_json::Value;
 
 use super::gbnf::TokenTexts;
-use super::json_schema::{STACK, Schema, WHITE_SPACE, limits};
 use super::reasoning::ReasoningTags;
 use super::refusal::{SCHEMA, single_line, unsupported_constraint};
-use super::text_schema::quoted;
+use super::schema::{STACK, Schema, WHITE_SPACE, limits, quoted};
 use super::trigger::{GrammarTriggers, Trigger};
 use crate::engine::{Vocab, with_stack};
 use crate::{Error, ErrorKind, Result, Token};

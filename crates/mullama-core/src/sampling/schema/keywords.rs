@@ -3,8 +3,8 @@
 use serde_json::{Map, Value};
 
 use super::bounds::{self, MAX_EXACT, is_above, is_below};
-use super::refusal::single_line;
 use super::subschemas::visit;
+use crate::sampling::refusal::single_line;
 
 /// The types of values.
 const TYPES: [&str; 7] = ["null", "boolean", "integer", "number", "string", "array", "object"];

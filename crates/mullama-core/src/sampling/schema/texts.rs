@@ -3,7 +3,7 @@
 use llguidance::regex_to_lark;
 use serde_json::{Map, Value};
 
-use super::schema::MAX_REFERENCES;
+use super::simplified::MAX_REFERENCES;
 use super::subschemas::target;
 
 /// The texts that a schema allows.

@@ -13,7 +13,7 @@ use serde_json::{Map, Value, json};
 
 use super::keywords::{COUNTS, MAX_COUNT, count};
 use super::subschemas::{children_mut, escaped, reference_to, referred_place, target};
-use super::{bounds, equivalent, pattern, text_schema};
+use super::{bounds, equivalent, pattern, texts};
 
 /// Largest number of references that are followed one after the other.
 pub(super) const MAX_REFERENCES: usize = 16;
@@ -121,7 +121,7 @@ fn rewrite_patterns(object: &mut Map<String, Value>) {
         *properties = std::mem::take(properties).into_iter().map(enforced).collect();
     }
     let format = object.remove("format");
-    let Some(texts) = format.as_ref().and_then(Value::as_str).and_then(text_schema::format) else {
+    let Some(texts) = format.as_ref().and_then(Value::as_str).and_then(texts::format) else {
         return;
     };
     let texts = format!("^(?:{texts})$").into();

@@ -1,5 +1,15 @@
 //! A JSON schema that llguidance can enforce, and its parts.
 
+mod bounds;
+mod combined;
+mod endless;
+mod equivalent;
+mod keywords;
+mod pattern;
+mod simplified;
+mod subschemas;
+mod texts;
+
 use std::collections::HashSet;
 use std::panic::AssertUnwindSafe;
 use std::time::{Duration, Instant};
@@ -8,11 +18,13 @@ use llguidance::api::{GrammarInit, ParserLimits, TopLevelGrammar};
 use llguidance::panic_utils::catch_unwind;
 use serde_json::{Map, Value, json};
 
+pub(crate) use self::simplified::types;
+use self::simplified::{MAX_DEPTH, MAX_REFERENCES, is_too_deep, simplified};
+pub(crate) use self::subschemas::escaped;
+use self::subschemas::{children, children_mut, target, visit};
+use self::texts::texts_of;
+pub(crate) use self::texts::{ANY_TEXT, Texts, quoted};
 use super::refusal::{single_line, unusable};
-use super::schema::{MAX_DEPTH, MAX_REFERENCES, is_too_deep, simplified, types};
-use super::subschemas::{children, children_mut, escaped, target, visit};
-use super::text_schema::{Texts, texts_of};
-use super::{combined, endless, keywords};
 use crate::engine::with_stack;
 use crate::{Error, ErrorKind, Result};
 
