@@ -45,14 +45,6 @@ EXEMPT = {
     "CHANGELOG.md",
     "docs/gpu-results.md",
     "docs/reference/command-line.md",
-    "docs/reference/node.md",
-    "bindings/node/src/command.rs",
-    "bindings/node/src/stream.rs",
-    "bindings/node/lib/generated/errors.ts",
-    "bindings/node/lib/generated/native.ts",
-    "bindings/node/lib/generated/options.ts",
-    "bindings/node/lib/generated/results.ts",
-    "bindings/python/python/mullama/options.py",
 }
 _TABLE = re.compile(r"^<!-- table: .*?^<!-- end -->$", re.M | re.S)
 # Misspelt on purpose, in tests of messages about misspelt names; a German word; names that look like mistakes.

@@ -1,5 +1,5 @@
-//! Calls of the core that run on threads other than JavaScript's, and the end of the process: it waits for
-//! these calls before the engine's libraries are unloaded.
+//! Calls of the core on threads other than JavaScript's. The process waits for them before the engine's
+//! libraries are unloaded.
 #![allow(missing_docs, reason = "`lib` documents what a program sees")]
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -45,7 +45,7 @@ pub(crate) fn is_exiting() -> bool {
     IS_EXITING.load(Ordering::Relaxed)
 }
 
-/// Stops all engines, and waits for the calls that are under way.
+/// Stops all engines, and waits for active calls.
 #[napi(catch_unwind)]
 pub fn shut_down() {
     IS_EXITING.store(true, Ordering::Relaxed);

@@ -5,8 +5,8 @@ use std::ffi::OsString;
 
 use napi_derive::napi;
 
-/// Runs the command to its end and gives the exit status: `arguments` begin with its name, `itself` starts it
-/// anew.
+/// Runs the command and returns its exit status: `arguments` begin with its name, `itself` is the
+/// command line that starts it again.
 #[napi(catch_unwind)]
 pub fn run_command(arguments: Vec<String>, itself: Vec<String>) -> u8 {
     let itself: Vec<_> = itself.into_iter().map(OsString::from).collect();

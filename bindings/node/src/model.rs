@@ -39,7 +39,7 @@ impl From<Model> for NativeModel {
     }
 }
 
-/// Loads a model while the caller waits.
+/// Loads a model. Blocks the calling thread.
 #[napi(catch_unwind)]
 pub fn load_now(
     source: Text,
@@ -89,7 +89,7 @@ fn load_options(options: Options) -> napi::Result<(ModelParams, ContextParams)> 
     Ok((params, context))
 }
 
-/// Says what is wrong with the options of a chat before anything is asked.
+/// Validates the options of a chat before its first request.
 #[napi(catch_unwind)]
 pub fn check_chat_options(options: Options) -> napi::Result<()> {
     options.parse_chat().map(drop)
@@ -290,7 +290,7 @@ impl NativeModel {
         })
     }
 
-    /// Frees the model while the caller waits for the step that is being computed.
+    /// Frees the model. Blocks the calling thread until the current step is computed.
     #[napi(catch_unwind)]
     pub fn close_now(&self) {
         self.is_closing.store(true, Ordering::Relaxed);

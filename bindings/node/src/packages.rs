@@ -16,7 +16,7 @@ pub fn add_backend_dirs(dirs: Vec<Text>) {
     }
 }
 
-/// The folder of the engine that this process uses, where that is not the one of this addon.
+/// The folder of the engine that this process uses, if it is not the addon's own.
 #[napi(catch_unwind)]
 pub fn engine_elsewhere(own: Text) -> Option<String> {
     let engine = mullama::engine_dir()?;

@@ -12,7 +12,7 @@ use crate::calls::on_thread;
 use crate::error::argument_error;
 use crate::results::{Plain, camel_case_keys, to_json};
 
-/// A plan, with what its methods give.
+/// A plan, with the results of its methods.
 #[napi(object, object_from_js = false)]
 pub struct Planned {
     pub plan: Plain<mullama::Plan>,
@@ -21,7 +21,7 @@ pub struct Planned {
     pub reasons: String,
 }
 
-/// Plans on another thread. The source is text, or the fields of a shape.
+/// Plans on another thread. The source is a string, or the fields of a shape.
 #[napi(catch_unwind)]
 pub fn plan(env: &Env, source: Json, options: Options) -> napi::Result<PromiseRaw<'_, Planned>> {
     let source = PlanSource::parse(source.0).map_err(|error| argument_error(&error))?;

@@ -58,7 +58,7 @@ pub struct StoredModel {
 /// Receives the progress on JavaScript's thread; returning false cancels.
 type ProgressCallback = ThreadsafeFunction<PullProgress, bool, PullProgress, napi::Status, false>;
 
-/// Pulls on another thread. What has come when it is cancelled stays for the next.
+/// Pulls on another thread. If it is cancelled, the next pull resumes the download.
 #[napi(catch_unwind)]
 pub fn pull<'env>(
     env: &'env Env,

@@ -53,7 +53,7 @@ impl From<ChatChunk> for Piece {
 /// A stream of the core, with either type of chunk.
 type Pieces = Box<dyn FnMut(&mut Context<'_>) -> Poll<Option<Result<Piece>>> + Send>;
 
-/// A generation. It is cancelled when it is collected as garbage.
+/// A generation. It is cancelled when it is garbage-collected.
 #[napi]
 pub struct Generation {
     /// Starts the stream; taken at the first [`Self::begin`].
@@ -75,7 +75,7 @@ enum State {
 
 #[napi]
 impl Generation {
-    /// Starts it, at the first call. What nobody reads is not computed, and takes no sequence.
+    /// Starts it at the first call. An unread stream is not computed, and uses no sequence.
     #[napi(catch_unwind)]
     pub fn begin(&self) {
         if let Some(start) = lock(&self.start).take() {
@@ -87,13 +87,13 @@ impl Generation {
         }
     }
 
-    /// Stops it; what there is of the answer still comes.
+    /// Stops it. The text generated so far is still delivered.
     #[napi(catch_unwind)]
     pub fn cancel(&self) {
         self.cancel.cancel();
     }
 
-    /// Stops it, and nothing comes any more.
+    /// Stops it. Nothing more is delivered.
     #[napi(catch_unwind)]
     pub fn close(&self) {
         self.cancel.cancel();

@@ -39,13 +39,13 @@ impl Turn {
         self.0.note_dropped(messages as usize);
     }
 
-    /// What to ask the model about.
+    /// The messages to send to the model.
     #[napi(catch_unwind)]
     pub fn messages(&self) -> Plain<Vec<Message>> {
         Plain::verbatim(to_json(&self.0.messages()))
     }
 
-    /// What the turn adds to the conversation.
+    /// The messages that the turn adds to the conversation.
     #[napi(catch_unwind)]
     pub fn new_messages(&self) -> Plain<Vec<Message>> {
         Plain::verbatim(to_json(&self.0.new_messages()))
@@ -56,13 +56,13 @@ impl Turn {
         self.0.is_over()
     }
 
-    /// Tokens of all requests so far.
+    /// Token counts of all requests so far.
     #[napi(getter, catch_unwind)]
     pub fn usage(&self) -> Plain<Usage> {
         Plain::new(&self.0.usage())
     }
 
-    /// Takes an answer, as `{ message, finishReason, usage }`; gives the calls that it asks for.
+    /// Records an answer, as `{ message, finishReason, usage }`, and returns its tool calls.
     #[napi(catch_unwind)]
     pub fn record_answer(&mut self, answer: Json) -> napi::Result<Plain<Vec<ToolRequest>>> {
         let mut answer = answer.0;
@@ -85,7 +85,7 @@ impl Turn {
         Ok(Plain::verbatim(to_json(&self.0.record_answer_parts(&message, reason, usage))))
     }
 
-    /// Takes what the calls gave, as `{ text, failed }`.
+    /// Records the results of the calls, as `{ text, failed }`.
     #[napi(catch_unwind)]
     pub fn record_tool_results(&mut self, outputs: Json) -> napi::Result<()> {
         let output = |output: Value| {
