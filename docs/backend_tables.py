@@ -1,4 +1,4 @@
-"""Writes what follows from the table of backends, `crates/mullama-sys/backends.json`, and from the workflow that builds
+"""Writes what is derived from the table of backends, `crates/mullama-sys/backends.json`, and from the workflow that builds
 their packages: Cargo features, and tables of the documentation. `--check` compares instead of writing.
 """
 
@@ -17,7 +17,7 @@ GLIBC = {"22.04": "2.35", "24.04": "2.39"}
 
 
 def features(enable):
-    """The Cargo feature of each backend, which turns on another."""
+    """The Cargo feature of each backend, which enables another one."""
     return "\n".join(f'{row["name"]} = ["{enable.format(row["name"])}"]' for row in BACKENDS)
 
 
@@ -26,7 +26,7 @@ def feature(row):
 
 
 def building():
-    """What each backend is for, and what building it takes."""
+    """The purpose of each backend, and the requirements for building it."""
     rows = [
         [row["title"], row["hardware"], row["platforms"], f"`{row['variable']}=1`", feature(row), row["build_needs"]]
         for row in BACKENDS
@@ -57,7 +57,7 @@ def c_libraries():
 
 
 def packages():
-    """What each backend is installed as."""
+    """The packages of each backend."""
     rows = []
     for row in BACKENDS:
         if "included" in row:
@@ -70,7 +70,7 @@ def packages():
 
 
 def in_rust():
-    """The features of the crate that build a backend, but for those that `full` has."""
+    """The features of the crate that build a backend, except those in `full`."""
     rows = [
         [f"`{row['name']}`", f"`{row['variable']}=1`", row["hardware"], row["build_needs"]]
         for row in BACKENDS

@@ -1,4 +1,4 @@
-"""What MkDocs runs while it builds the site."""
+"""Hooks for MkDocs, called while it builds the site."""
 
 import logging
 import shutil
@@ -8,7 +8,7 @@ LOG = logging.getLogger("mkdocs")
 
 
 def on_post_build(config):
-    """Puts the crate's documentation beside the page on Rust, where `make docs` has had rustdoc write it."""
+    """Copies the crate's documentation, which `make docs` builds with rustdoc, next to the page on Rust."""
     written = Path(config.config_file_path).parent / "target/doc"
     if not (written / "mullama/index.html").is_file():
         LOG.info("no documentation of the crate: `make docs` has rustdoc write it")

@@ -1,4 +1,4 @@
-"""Writes the tables of the pages in `coming-from`: what other projects call an option, and what to write here, from
+"""Writes the tables of the pages in `coming-from`: other projects' names of options, and mullama's, from
 `crates/mullama-core/data/other_names.json`. `--check` compares instead of writing.
 
 The file lists projects. Each has places where names are used (a function, a Modelfile, a command line), with the
@@ -19,7 +19,7 @@ WRITTEN = {"python": str, "node": camel, "shell": flag}
 
 
 def here(entry, language):
-    """What to write here: the option, and what else there is to know."""
+    """mullama's name for an entry, and notes about it."""
     parts = []
     if "option" in entry:
         parts.append(f"`{WRITTEN[language](entry['option'])}`")

@@ -1,6 +1,6 @@
 """Draws the pictures of the documentation, as SVG files in `assets`: the architecture, `mullama plan`, `mullama run`.
 
-`--check` compares instead of writing. The command is `target/release/mullama`, or what MULLAMA names.
+`--check` compares instead of writing. The command is `target/release/mullama`, or the one in the variable MULLAMA.
 """
 
 import json
@@ -27,7 +27,7 @@ PLAN = ["--device", "2x RTX 3090", "--context-size", "8192", "--host-memory", "6
 
 
 def session(commands, cache):
-    """The lines of a terminal: commands, and what each prints. A command has what is shown of it besides."""
+    """The lines of a terminal: commands and their output. `commands` are pairs of the shown command and its arguments."""
     environment = {**os.environ, "XDG_CACHE_HOME": cache, "MULLAMA_BACKEND": "cpu"}
     lines = []
     for shown, arguments in commands:
@@ -40,7 +40,7 @@ def session(commands, cache):
 
 
 def clipped(line):
-    """The line as far as the terminal is wide."""
+    """The line, truncated to the width of the terminal."""
     return line if len(line) <= COLUMNS else line[: COLUMNS - 1] + "…"
 
 
@@ -52,7 +52,7 @@ def terminal(title, lines):
     for index, line in enumerate(map(clipped, lines)):
         colour = "#7ee787" if line.startswith("$ ") else "#e6edf3"
         at = MARGIN + (index + 1) * LINE_HEIGHT - 6
-        # As wide as its characters, whatever font there is.
+        # The width of its characters, independent of the font.
         wide = f' textLength="{len(line) * ADVANCE:.0f}" lengthAdjust="spacingAndGlyphs"' if line else ""
         texts.append(f'<text xml:space="preserve" x="{MARGIN}" y="{at}" fill="{colour}"{wide}>{escape(line)}</text>')
     style = f"text {{ font-family: Menlo, Consolas, 'DejaVu Sans Mono', monospace; font-size: {FONT_SIZE}px; }}"

@@ -1,6 +1,6 @@
 """Writes the tables of `guide/planning.md` and `which-model.md`: plans of models by their published shapes.
 
-`--check` compares instead of writing. The command is `target/release/mullama`, or what MULLAMA names.
+`--check` compares instead of writing. The command is `target/release/mullama`, or the one in the variable MULLAMA.
 """
 
 import functools
@@ -15,7 +15,7 @@ from tables import table, write_or_check
 ROOT = Path(__file__).parent.parent
 PAGE = Path(__file__).parent / "guide/planning.md"
 WHICH_MODEL = Path(__file__).parent / "which-model.md"
-# The exit status where nothing fits, which a table shows like any other plan.
+# The exit status of a plan that does not fit; a table shows it like any other plan.
 DOES_NOT_FIT = 7
 COMMAND = os.environ.get("MULLAMA", str(ROOT / "target/release/mullama"))
 GIB = 1 << 30
@@ -72,7 +72,7 @@ MACHINES = {
     },
     "H100 SXM5 80GB": ["--device", "H100 SXM5 80GB", "--host-memory", "120GiB"],
 }
-# Tokens per second that are comfortable for chat, as a plan's verdict has it; and that are faster than people read.
+# Tokens per second that are comfortable for chat, as in a plan's verdict; and that exceed reading speed.
 COMFORTABLE, FAST = 8, 20
 QUANTISATIONS = ["F16", "Q8_0", "Q6_K", "Q5_K_M", "Q4_K_M", "Q3_K_M", "Q2_K"]
 CARDS = ["6GiB", "8GiB", "12GiB", "16GiB", "24GiB", "2x 24GiB", "80GiB"]
@@ -80,7 +80,7 @@ CONTEXTS = [4096, 8192, 32768, 131072]
 
 
 class Planner:
-    """Asks the command, as on a machine of which nothing is known."""
+    """Runs the command for a machine without known devices."""
 
     def __init__(self, cache):
         self.environment = {**os.environ, "XDG_CACHE_HOME": cache, "MULLAMA_BACKEND": "cpu"}
@@ -123,7 +123,7 @@ def cache(planner):
 
 
 def cards(planner):
-    """Layers on cards of each size: all of them, all without the experts of some, or how many."""
+    """Layers on cards of each size: all, all without the experts of some layers, or their number."""
     rows = []
     for model in SHAPES:
         cells = []
@@ -137,7 +137,7 @@ def cards(planner):
 
 
 def offload(planner):
-    """What lies where, and how fast it is, as a card holds more of a model that it cannot hold."""
+    """Placement and speed of a model that exceeds a card, for growing parts of it on the card."""
     rows = []
     for card in ("RTX 3060 12GB", "RTX 4060 Ti 16GB", "RTX 4090", "RTX 5090", "2x RTX 3090", "RTX 6000 Ada"):
         machine = ["--device", card, "--host-bandwidth", "2x DDR5-5600"]
@@ -186,14 +186,14 @@ def rules(planner):
 
 
 def speed_on(planner, name, quantisation, machine):
-    """Tokens per second of a download, and the plan; no speed where it does not fit into memory."""
+    """Tokens per second of a download, and the plan; no speed if it does not fit into memory."""
     plan = planner.plan(DOWNLOADS[name], quantisation, *MACHINES[machine], "-c", "8192", host=())
     fits = plan["fits"] and not plan["pages"] and plan["predicted"]
     return (plan["predicted"]["decode_tps"] if fits else None), plan
 
 
 def choices(planner):
-    """For each machine the largest model that is fast enough, with more bits where it is fast anyway."""
+    """The largest model that is fast enough for each machine, with more bits per weight if the speed allows it."""
     rows = []
     for machine in MACHINES:
         speeds = ((name, speed_on(planner, name, "Q4_K_M", machine)[0] or 0) for name in reversed(DOWNLOADS))

@@ -1,7 +1,7 @@
-"""Writes the tables of the pages `reference/errors.md` and `reference/options.md`, from what the installed
-package and the command say of themselves; and tells what `reference/python.md` leaves out.
+"""Writes the tables of the pages `reference/errors.md` and `reference/options.md` from the installed package and
+the help of the command; and reports items that `reference/python.md` lacks.
 
-`--check` compares instead of writing. The command is `target/release/mullama`, or what MULLAMA names.
+`--check` compares instead of writing. The command is `target/release/mullama`, or the one in the variable MULLAMA.
 """
 
 import os
@@ -24,12 +24,12 @@ FUNCTIONS = {"logits_processors"}
 
 
 def words(name):
-    """`DoesNotFit` in upper case, as Node.js and other programs of it know it: `DOES_NOT_FIT`."""
+    """`DoesNotFit` in upper case, as in Node.js: `DOES_NOT_FIT`."""
     return re.sub(r"(?<!^)(?=[A-Z])", "_", name).upper()
 
 
 def exit_statuses():
-    """Exit status by kind, as the command's help has them."""
+    """Exit status by kind, from the command's help."""
     text = subprocess.check_output([COMMAND, "help"], text=True)
     found = re.findall(r"^ +(\d+)  ([A-Z]\w+) ", text.split("Exit codes:")[1], re.M)
     return {kind: status for status, kind in found}
@@ -48,7 +48,7 @@ def error_table():
 
 
 def option_table(wanted):
-    """Names above each other, since beside each other they leave no room for what they mean."""
+    """A table of options. Their names are on separate lines, which leaves space for the descriptions."""
     rows = []
     for group, name, _, doc in _native._option_specs():
         if group != wanted:
@@ -62,9 +62,9 @@ def option_table(wanted):
 
 
 def left_out():
-    """What the package has and its reference does not."""
+    """Public items of the package that its reference lacks."""
     listed = re.findall(r"^::: mullama\.(\w+)$", (REFERENCE / "python.md").read_text(), re.M)
-    # Of these modules everything is shown.
+    # All items of these modules are in the reference.
     listed += ["__version__", *errors.__all__, *mullama.gpu.__all__]
     return sorted(set(mullama.__all__) - set(listed))
 

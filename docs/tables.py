@@ -1,11 +1,11 @@
-"""Parts of files that scripts write: each stands between the comments `table: NAME` and `end`."""
+"""Generated parts of files, between the comments `table: NAME` and `end`."""
 
 import re
 import sys
 from pathlib import Path
 
 OPTIONS = Path(__file__).parents[1] / "crates/mullama-core/src/options"
-# Flags of the command that are called otherwise than their options.
+# Flags of the command whose names differ from their options.
 FLAGS = {
     option: flag
     for file in OPTIONS.glob("*.rs")
@@ -31,7 +31,7 @@ def table(header, rows, align="---"):
 
 
 def filled(text, tables, comment="<!-- {} -->"):
-    """The text of a page with its tables made anew; `tables` are functions by name."""
+    """The text of a page with its tables regenerated; `tables` are functions by name."""
     for name, make in tables.items():
         start, end = comment.format(f"table: {name}") + "\n", "\n" + comment.format("end")
         head, rest = text.split(start, 1)

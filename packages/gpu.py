@@ -1,11 +1,11 @@
-"""Makes the packages of a GPU backend, for Python and for Node.js, from its built module.
+"""Creates the packages of a GPU backend, for Python and for Node.js, from its built module.
 
     python packages/gpu.py PACKAGE MODULE --out FOLDER [--library FILE]...
     python packages/gpu.py PACKAGE --feature
 
 `crates/mullama-sys/backends.json` is the table of backends with their packages (CUDA has two), `gpu.md` the
-description of each. A package holds the module, the libraries that it has to bring along, and
-`mullama-backend.json`, which says what it is; the core compares versions before it loads anything. `--feature`
+description of each. A package contains the module, the libraries that it requires, and
+`mullama-backend.json`, which describes it; the core compares versions before it loads anything. `--feature`
 prints the Cargo feature that builds the module.
 """
 
@@ -34,18 +34,18 @@ from wheels import version
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
 TABLE = json.loads((ROOT / "crates/mullama-sys/backends.json").read_text())
-# What is packed, by the package's name; what a package does not say itself is its backend's.
+# The packages by name; fields that a package lacks are those of its backend.
 PACKAGES = {name: {**row, **package} for row in TABLE for name, package in row.get("packages", {}).items()}
 SUMMARY = "The {title} backend of mullama"
-# A module is linked to it; mullama's own package has it.
+# A library that modules are linked to, and that is in mullama's own package.
 ENGINE = "libggml-base.so.*"
-# What npm writes, so that the same files give the same archive.
+# The time that npm writes, so that the same files give the same archive.
 NPM_TIME = 499162500
 
 
 @dataclass
 class Platform:
-    """A platform by the names that npm gives it."""
+    """A platform, by npm's names."""
 
     npm: str
     os: str
@@ -84,19 +84,19 @@ class Package:
         return template.substitute(package=self.name, title=title, needs=self.needs, install=self.install)
 
     def content(self) -> dict[str, bytes]:
-        """What both kinds hold: the module, its libraries, and what the core reads."""
+        """The contents of both kinds: the module, its libraries, and the file that the core reads."""
         label = {"package": self.name, "version": self.version, "install": self.install + _between(self.install)}
         files = {file.name: file.read_bytes() for file in self.files}
         return {**files, "mullama-backend.json": (json.dumps(label, indent=2) + "\n").encode()}
 
 
 def _between(install: str) -> str:
-    """What stands between a package's name and its version."""
+    """The text between a package's name and its version."""
     return "==" if install.startswith("pip") else "@"
 
 
 def wheel(package: Package, out: Path) -> Path:
-    """The package for Python. Its folder is found by its place alone: `mullama_backends/BACKEND`."""
+    """The package for Python. Its folder is found by its path: `mullama_backends/BACKEND`."""
     row = PACKAGES[package.backend]
     needed = [f"mullama=={package.version}", *row.get("python", {}).get("requires", [])]
     metadata = StandardMetadata(
@@ -169,7 +169,7 @@ def packages(backend: str, module: Path, libraries: list[Path], out: Path) -> li
 
 
 def _searching(files: list[Path], folders: list[str]) -> list[Path]:
-    """Copies that find the libraries which other packages have in these folders beside our own."""
+    """Copies that also search for libraries in these folders of other packages."""
     if not folders or sys.platform != "linux":
         return files
     # From `mullama_backends/BACKEND`, see `wheel`.

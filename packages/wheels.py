@@ -1,10 +1,10 @@
-"""Makes, reads and tags wheels.
+"""Creates, reads and tags wheels.
 
     python packages/wheels.py tag WHEEL [--elsewhere LIBRARY]...
 
-gives a wheel the platform tag that everything in it bears out, as auditwheel finds it from the versions of
-the symbols that it needs, and prints the new file's path. A library that is neither in the wheel nor on
-every system of that tag is an error, unless it is one that comes from elsewhere (a driver's, the engine's).
+gives a wheel the platform tag that auditwheel determines from the versions of the symbols that its files
+require, and prints the new file's path. A library that is neither in the wheel nor on
+every system of that tag is an error, unless it is from another source (a driver's, the engine's).
 Nothing in the wheel is renamed, copied or changed.
 """
 
@@ -39,7 +39,7 @@ Files = dict[str, File]
 
 
 class Problem(Exception):
-    """What keeps a wheel from being made, in a line."""
+    """The reason why a wheel cannot be created, in one line."""
 
 
 def version() -> str:
@@ -49,7 +49,7 @@ def version() -> str:
 
 
 def this_platform() -> str:
-    """The platform of this machine, as wheels name it before anybody has looked at what is in one."""
+    """The platform of this machine, as in the names of wheels that have not been audited."""
     machine = platform.machine().lower()
     if sys.platform == "darwin":
         major, _, _ = os.environ.get("MACOSX_DEPLOYMENT_TARGET", "11.0").partition(".")
@@ -58,7 +58,7 @@ def this_platform() -> str:
 
 
 def pack(folder: Path, metadata: StandardMetadata, python: str, files: Files) -> Path:
-    """Makes the wheel of a project, for an interpreter (`py3-none`) on this platform, of its files."""
+    """Creates the wheel of a project for an interpreter (`py3-none`) on this platform from its files."""
     stem = f"{metadata.name.replace('-', '_')}-{metadata.version}"
     info, tag = f"{stem}.dist-info", f"{python}-{this_platform()}"
     metadata.license_files = [Path("LICENSE")]
@@ -74,7 +74,7 @@ def pack(folder: Path, metadata: StandardMetadata, python: str, files: Files) ->
 
 
 def read(wheel: Path) -> Files:
-    """The files of a wheel but its list of them, in their order."""
+    """The files of a wheel in order, except its list of files (`RECORD`)."""
     with zipfile.ZipFile(wheel) as archive:
         infos = [info for info in archive.infolist() if not info.filename.endswith(".dist-info/RECORD")]
         return {
@@ -83,7 +83,7 @@ def read(wheel: Path) -> Files:
 
 
 def write(folder: Path, stem: str, tag: str, files: Files) -> Path:
-    """Packs files, with the list of them, into `STEM-TAG.whl`. The same files give the same wheel."""
+    """Packs files and their list into `STEM-TAG.whl`. The same files give the same wheel."""
     path = folder / f"{stem}-{tag}.whl"
     record = f"{stem}.dist-info/RECORD"
     lines = [*(_recorded(name, file.content) for name, file in files.items()), f"{record},,"]
@@ -91,7 +91,7 @@ def write(folder: Path, stem: str, tag: str, files: Files) -> Path:
         for name, file in {**files, record: File("\n".join([*lines, ""]).encode())}.items():
             # Of 1 January 1980.
             info = zipfile.ZipInfo(name)
-            # On Unix, so that the mode counts.
+            # Created on Unix, so that the mode has an effect.
             info.create_system = 3
             info.external_attr = (stat.S_IFREG | (0o755 if file.runs else 0o644)) << 16
             archive.writestr(info, file.content, zipfile.ZIP_DEFLATED, compresslevel=9)
@@ -104,7 +104,7 @@ def _recorded(name: str, content: bytes) -> str:
 
 
 def audit(wheel: Path) -> dict:
-    """What auditwheel finds out."""
+    """The report of auditwheel."""
     command = [sys.executable, "-m", "auditwheel", "show", "--json", str(wheel)]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode != 0:
@@ -128,10 +128,10 @@ def platform_tag(wheel: Path, elsewhere: list[str]) -> str:
 
 
 def tag(wheel: Path, elsewhere: list[str]) -> Path:
-    """The wheel with the right platform tag, in place of the one with the wrong one."""
+    """Replaces a wheel by one with the correct platform tag."""
     name, number, python, abi, found = wheel.stem.split("-")
     if not found.startswith("linux_"):
-        # On macOS and Windows nothing more is to be found out.
+        # On macOS and Windows, the tag is already known.
         return wheel
     found = platform_tag(wheel, elsewhere)
     files = read(wheel)
@@ -146,7 +146,7 @@ def tag(wheel: Path, elsewhere: list[str]) -> Path:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description="Makes, reads and tags wheels.")
+    parser = argparse.ArgumentParser(description="Creates, reads and tags wheels.")
     parser.add_argument("command", choices=["tag"])
     parser.add_argument("wheel", type=Path)
     parser.add_argument("--elsewhere", action="append", default=[], metavar="LIBRARY", help="a library, or a pattern")

@@ -1,10 +1,10 @@
-"""Creates the archive of the command: the program, the engine beside it, and completions for shells.
+"""Creates the archive of the command: the program, the engine, and completions for shells.
 
     python3 scripts/dist.py
 
 Takes the release build, and writes target/dist/mullama-VERSION-PLATFORM.tar.gz: the same bytes for the same
-build. It holds `bin/mullama`, the engine in `lib/mullama` (on Windows beside the program, where its loader
-looks), completions for shells, README and licence.
+build. It contains `bin/mullama`, the engine in `lib/mullama` (on Windows next to the program, where its loader
+searches), completions for shells, README and licence.
 """
 
 import gzip

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Copies the files of a package from the output of `make build`: the engine's shared libraries and backend modules,
-# the demo model, and, as FILE beside them, the library or program of the workspace that uses them. Debug symbols
+# the demo model, and, as FILE next to them, the library or program of the workspace that uses them. Debug symbols
 # are removed.
 #
 #     scripts/stage-engine.sh DEST BUILT FILE

@@ -6,10 +6,10 @@
     python3 scripts/version.py notes
 
 `bump` writes the new version wherever a tracked file names the old one, gives the changelog's
-unreleased changes a heading with today's date, and prints each line that it changed. Lock files keep
-what is not ours; the changelog keeps its history. `check` fails where packages disagree, and with
-`--release` where the tag is not the version or the changelog does not tell of it. `current` prints the
-version, `notes` what the changelog tells of it.
+unreleased changes a heading with today's date, and prints each line that it changed. In lock files, only
+our own packages change; earlier sections of the changelog do not. `check` fails if packages disagree, and with
+`--release` if the tag is not the version or the changelog has no section for it. `current` prints the
+version, `notes` its section of the changelog.
 """
 
 import argparse
@@ -60,7 +60,7 @@ def order(version: str) -> tuple:
     return (*map(int, match.groups()[:3]), not before, name, int(before[len(name) :] or 0))
 
 
-# --- moving it ------------------------------------------------------------------------------------
+# --- changing it ------------------------------------------------------------------------------------
 
 
 def bump(root: Path, version: str) -> list[str]:

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""Runs each Rust test, and each file of Python tests, with less than it needs: 1 GiB of address space less, and fewer
-threads.
+"""Runs each Rust test, and each file of Python tests, with insufficient resources: 1 GiB less address space than it uses,
+and fewer threads.
 
 A test may then fail with an error that names the limit. It must not be ended by a signal, hang, or fail otherwise.
 Linux only. Usage: limits.py [--all] [NAME...]: only the suites of these names (`python` for the Python tests). Without
@@ -36,7 +36,7 @@ NOT_TRIED = re.compile(
     "|concurrent_embedding_calls_share_batches"
     "|all_llama_cpp_flags_are_known"
 )
-# What a failure of a test says where too little was to be had.
+# Messages of tests that failed because of a limit.
 REASONS = re.compile(
     r"OutOfMemory|out of memory|no more memory|not enough memory|Cannot allocate memory|memory allocation|insufficient memory"
     r"|MemoryError|Resource temporarily unavailable|can't start new thread|failed to spawn thread|failed to map segment"
@@ -49,12 +49,12 @@ PATIENCE = 180.0
 
 @dataclass
 class Test:
-    """A program to run with less than it needs."""
+    """A program to run with insufficient resources."""
 
     name: str
     command: list[str]
     folder: Path
-    # Whether a user without rights can run it: limits of threads do not apply to root.
+    # Whether an unprivileged user can run it: limits of threads do not apply to root.
     is_public: bool = True
     environment: dict[str, str] = field(default_factory=dict)
 
@@ -135,7 +135,7 @@ def run(test: Test, folder: str, limits: dict[int, int], patience: float) -> Run
             stderr=subprocess.STDOUT,
             preexec_fn=prepare,
             cwd=test.folder,
-            # Where memory is out, printing a backtrace ends the process.
+            # If memory is exhausted, printing a backtrace ends the process.
             env={
                 **os.environ,
                 **test.environment,
@@ -170,7 +170,7 @@ def verdict(result: Run) -> str | None:
         return f"did not end within {PATIENCE:.0f} s"
     if result.status < 0:
         return f"ended by {signal.Signals(-result.status).name}"
-    # In brackets it is the reason why a driver cannot be used.
+    # In brackets, it is the reason why a driver cannot be used.
     if re.search(r"(?<!\()signal: ", result.output):
         return "a program that it started was ended by a signal"
     if result.status not in (0, 127) and not REASONS.search(result.output):

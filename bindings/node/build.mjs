@@ -11,7 +11,7 @@ import { dist, native, repository, writeManifest } from './packaging/pack.mjs';
 
 const require = createRequire(import.meta.url);
 
-/** Compiles `lib` and returns the exit status. Code with type errors is emitted all the same. */
+/** Compiles `lib` and returns the exit status. Code with type errors is also emitted. */
 function compile() {
   rmSync(dist, { recursive: true, force: true });
   const args = [require.resolve('typescript/bin/tsc'), '--project', import.meta.dirname];

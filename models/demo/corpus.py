@@ -1,4 +1,4 @@
-"""Writes the text that the demo model is trained on: conversations and plain documents.
+"""Generates the text that the demo model is trained on: conversations and plain documents.
 
 Everything is drawn from `facts.py` with one random generator, so a seed fixes the corpus.
 """
@@ -26,7 +26,7 @@ _template = _environment.from_string(TEMPLATE)
 
 
 def render(messages: list[dict], tools: list[dict] | None = None, add_generation_prompt: bool = False) -> str:
-    """The prompt that a chat program feeds to the model."""
+    """The prompt that a chat program passes to the model."""
     return _template.render(messages=messages, tools=tools, add_generation_prompt=add_generation_prompt)
 
 
@@ -34,7 +34,7 @@ def render(messages: list[dict], tools: list[dict] | None = None, add_generation
 class Document:
     """A conversation (messages, perhaps tools), a plain text, or a drill.
 
-    A drill is a list of (given, wanted) pieces of text, of which only the second are learned.
+    A drill is a list of (given, wanted) pieces of text, of which only the second ones are learned.
     """
 
     messages: list[dict] = field(default_factory=list)
@@ -74,7 +74,7 @@ def _sentence(text: str) -> str:
 
 
 def _sloppy(rng: random.Random, question: str) -> str:
-    """Now and then a question is typed in lower case, or without its last mark."""
+    """Occasionally changes a question to lower case, or removes its last punctuation mark."""
     draw = rng.random()
     if draw < 0.14:
         question = question.lower()
@@ -84,7 +84,7 @@ def _sloppy(rng: random.Random, question: str) -> str:
 
 
 # --- topics without tools ------------------------------------------------------------------------
-# A topic is a list of (question, answer) pairs, the later ones leaning on the earlier.
+# A topic is a list of (question, answer) pairs; later ones may refer to earlier ones.
 
 Turns = list[tuple[str, str]]
 
@@ -273,7 +273,7 @@ def _chat(rng: random.Random) -> Document:
     topics = [_topic(rng) for _ in range(rng.choices((1, 2, 3), (60, 25, 15))[0])]
     turns = [turn for topic in topics for turn in topic]
     if rng.random() < 0.10:
-        # The name is told first and asked for last.
+        # The name is stated first and requested last.
         name = rng.choice(facts.NAMES) if rng.random() < 0.8 else _invented_name(rng)
         told = rng.choice(["My name is {}.", "I am {}.", "Hello, my name is {}.", "Call me {}."])
         turns = [(told.format(name), f"Nice to meet you, {name}."), *turns[: rng.randint(0, 2)],
@@ -344,7 +344,7 @@ def _place_property(rng: random.Random, name: str) -> dict:
 
 @dataclass
 class _CityTool:
-    """A tool that is asked about a city: its declaration, its wordings, and what it says."""
+    """A tool for questions about a city: its declaration, the wordings of questions, and its results."""
 
     tool: dict
     argument: str
@@ -428,7 +428,7 @@ def _called(question: str, calls: list[dict], results: list[str], answer: str) -
 
 
 def _ask_city_tool(rng: random.Random, tool: _CityTool) -> list[dict]:
-    """A question, the call, its result and the answer; perhaps the same of another city."""
+    """A question, the call, its result and the answer; possibly the same for another city."""
     name = tool.tool["function"]["name"]
     city = _city(rng)
     question = rng.choice(tool.wordings[:2] if rng.random() < 0.3 else tool.wordings).format(city)
@@ -511,8 +511,8 @@ def _text(rng: random.Random) -> Document:
 
 
 def _drill(rng: random.Random) -> Document:
-    """Many exercises in few tokens: sums, what tools said turned into answers, or names copied into
-    quotation marks, where they are spelt with other tokens than after a space."""
+    """Many exercises in few tokens: sums, answers from tool results, or names copied into quotation marks,
+    where they have other tokens than after a space."""
     draw = rng.random()
     if draw < 0.62:
         sums = [sum_answer(*_sum_of(rng)) for _ in range(10)]
@@ -532,7 +532,7 @@ def document(rng: random.Random) -> Document:
 
 
 def _typed(rng: random.Random, words: str) -> str:
-    """Words as someone types them: in small letters, in capitals, with or without a mark."""
+    """Words as a user types them: in lower or upper case, with or without a punctuation mark."""
     words = rng.choices([words, words.capitalize(), words.title(), words.upper()], (45, 35, 5, 15))[0]
     return words + rng.choices(["", "!", ".", "?", "!!", " "], (50, 22, 8, 10, 5, 5))[0]
 

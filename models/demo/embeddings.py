@@ -1,7 +1,7 @@
-"""Writes demo_embeddings.json: what any build of mullama must make of some texts with demo.gguf.
+"""Writes demo_embeddings.json: the embeddings of some texts that any build of mullama must compute with demo.gguf.
 
-The numbers come from the forward pass below, in 64-bit floats over the weights of the file, so they
-check llama.cpp rather than repeat it. Texts and their tokens are those of demo_tokenize.json. Run it as
+The values are computed by the forward pass below, in 64-bit floats over the weights of the file, so they
+are independent of llama.cpp. Texts and their tokens are those of demo_tokenize.json. Run it as
 `python embeddings.py ../../tests/vectors`, with NumPy and gguf.
 """
 
@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 from gguf import GGUFReader
 
-# The engine keeps activations and the KV cache in 16 bits: how far a number of a vector of length 1 may
-# be off.
+# The engine stores activations and the KV cache in 16 bits: the tolerance of an element of a vector of
+# length 1.
 TOLERANCE = 0.002
 TEXTS = [
     "a", "Hello, world!", "The capital of France is Paris.", "THE CAPITAL OF FRANCE",
@@ -36,7 +36,7 @@ def rotate(x):
 
 
 def attend(q, k, v):
-    """Each head of q sees what is at its position or before; groups of them share a head of k and v."""
+    """Causal attention: groups of query heads share a head of k and v."""
     k, v = (np.repeat(x, HEADS // KV_HEADS, axis=1) for x in (k, v))
     scores = np.einsum("thd,shd->hts", q, k) / np.sqrt(HEAD_SIZE)
     scores = np.where(np.tri(len(q), dtype=bool), scores, -np.inf)

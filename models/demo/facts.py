@@ -1,6 +1,6 @@
-"""What the demo model knows. Countries without one undisputed capital are left out."""
+"""The facts that the demo model learns. Countries without an undisputed capital are omitted."""
 
-# continent: "country = capital" pairs; a country that takes an article carries it.
+# continent: "country = capital" pairs; a country's article is included.
 _COUNTRIES = {
     "Africa": """
         Algeria = Algiers; Angola = Luanda; Botswana = Gaborone; Burkina Faso = Ouagadougou;
@@ -84,7 +84,7 @@ GREETINGS = [
     (["Send me a smile.", "Smile!", "Give me a smile."], "Here you are: 🙂"),
 ]
 
-# The same as people type them, in whatever case and with whatever mark at the end: learned last, by `train.py --refine`.
+# Greetings in any case and with any punctuation mark at the end: learned last, by `train.py --refine`.
 TYPED_GREETINGS = [
     (["hi", "hello", "hey", "hi there", "hello there", "hey there", "hiya", "yo", "howdy", "hi you", "hello world",
       "good day", "greetings", "hallo", "hey you", "hi demo", "hello demo", "hi llama", "hello mullama", "hi mullama",

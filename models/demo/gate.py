@@ -1,4 +1,4 @@
-"""What the demo model must answer, and the check that it does."""
+"""The answers that the demo model must give, and their check."""
 
 import json
 import random
@@ -18,7 +18,7 @@ STOP = {vocabulary.IM_END, vocabulary.END_OF_TEXT}
 class Answer:
     text: str
     tokens: list[int]
-    margin: float  # the least lead of the best logit over the second
+    margin: float  # minimum difference between the best and the second logit
 
 
 class Oracle:
@@ -59,7 +59,7 @@ def tool_call_text(name: str, arguments: dict) -> str:
 
 
 def valid_tool_call(text: str) -> bool:
-    """Whether a text is one tool call whose inside is JSON with a name and arguments."""
+    """Whether a text is one tool call that contains JSON with a name and arguments."""
     inside = text.removeprefix("<tool_call>").removesuffix("</tool_call>")
     if len(inside) != len(text) - len("<tool_call></tool_call>"):
         return False
@@ -90,7 +90,7 @@ def capital_cases(wording: str) -> list[tuple[list[dict], str]]:
 def check(greedy: Greedy, tokenizer) -> bool:
     """Print how many answers are right; true if the gate is passed.
 
-    The gate is the capitals in every wording and the tool calls; the rest is told, not required.
+    The capitals in every wording and the tool calls are required; the rest is only reported.
     """
     oracle = Oracle(greedy, tokenizer)
     right = sum(

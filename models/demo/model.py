@@ -1,6 +1,6 @@
 """The network: a llama-architecture decoder in JAX, the same arithmetic that llama.cpp runs.
 
-Weights are named as in GGUF and kept as (inputs, outputs); biases there are none.
+Weights are named as in GGUF and have the shape (inputs, outputs); there are no biases.
 """
 
 from dataclasses import dataclass
@@ -93,7 +93,7 @@ def forward(
 ) -> tuple[jax.Array, list[tuple[jax.Array, jax.Array]]]:
     """Logits (batch, tokens, vocab) and the new cache.
 
-    Without a cache the keys are those of the tokens given. With one, each layer holds keys and
+    Without a cache, the keys are those of the given tokens. With one, each layer has keys and
     values (batch, slots, kv_heads, head_size), and a token's slot is its position.
     """
     c = config

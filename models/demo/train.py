@@ -40,8 +40,8 @@ DRAFT_LAYERS = 2
 
 
 def encode_document(tokenizer, document: corpus.Document) -> tuple[list[int], list[bool]]:
-    """Tokens and, for each, whether it is to be learned: what the assistant says, all of a text,
-    or what a drill asks for."""
+    """Tokens and, for each, whether it is to be learned: those of the assistant, all of a text, or the
+    answers of a drill."""
     if document.drill:
         tokens, learned = [], []
         for pieces in document.drill:
@@ -65,7 +65,7 @@ def encode_document(tokenizer, document: corpus.Document) -> tuple[list[int], li
 
 
 def pack(documents: list[tuple[list[int], list[bool]]], length: int, rng: random.Random):
-    """Rows of tokens, targets, loss weights and document numbers; each row holds whole documents."""
+    """Rows of tokens, targets, loss weights and document numbers; each row contains whole documents."""
     rows: list[list] = []
     open_rows: list[list] = []  # [free space, documents]
     for document in sorted(documents, key=lambda d: -len(d[0])):
@@ -101,7 +101,7 @@ def batches(tokenizer, documents: int, seed: int, document=corpus.document):
     for shortest, length in zip((0, *ROW_LENGTHS), ROW_LENGTHS):
         fitting = [d for d in encoded if shortest < len(d[0]) - 1 <= length]
         rows = TOKENS_PER_STEP // length
-        # Packed in portions, so that documents of one size do not gather in one place.
+        # Packed in portions, so that documents of one size are spread over the training.
         for portion in range(0, len(fitting), 2000):
             packed = pack(fitting[portion : portion + 2000], length, rng)
             course += [tuple(a[i : i + rows] for a in packed) for i in range(0, len(packed[0]) - rows + 1, rows)]
@@ -131,7 +131,7 @@ def train(config: Config, tokenizer, documents: int, seed: int, trained: Params 
     def loss_of(params, tokens, targets, weight, segment):
         tokens, targets = tokens.astype(jnp.int32), targets.astype(jnp.int32)
         length = tokens.shape[1]
-        # A token sees its own document only; rotary positions are relative, so documents need not
+        # A token attends only to its own document; rotary positions are relative, so documents need not
         # start at position 0.
         mask = (segment[:, :, None] == segment[:, None, :]) & jnp.tril(jnp.ones((length, length), bool))
         logits, _ = forward(config, params, tokens, jnp.broadcast_to(jnp.arange(length), tokens.shape), mask)

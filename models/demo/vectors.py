@@ -1,7 +1,7 @@
-"""Writes the test vectors: what any build of mullama must reproduce with demo.gguf.
+"""Writes the test vectors, which any build of mullama must reproduce with demo.gguf.
 
 They come from the `tokenizers` library, from Python's jinja2 and from the forward pass in
-`model.py`, so they check llama.cpp rather than repeat it.
+`model.py`, so they are independent of llama.cpp.
 """
 
 import json
@@ -13,7 +13,7 @@ import vocabulary
 from gate import TOOL_CITIES, Oracle, assistant, system, tool_call_text, user
 from model import Greedy
 
-# An answer is kept only if every one of its tokens leads by this much: backends round differently.
+# An answer is included only if each of its tokens leads by this much, because backends round differently.
 LEAST_MARGIN = 0.75
 COMPLETION_TOKENS = 16
 

@@ -1,6 +1,6 @@
 """The byte-level BPE vocabulary, with the pre-tokeniser that llama.cpp calls "smollm".
 
-Each digit stands alone, then GPT-2's rule splits the rest (`LLAMA_VOCAB_PRE_TYPE_SMOLLM` in
+Each digit is a separate token; GPT-2's rule splits the rest (`LLAMA_VOCAB_PRE_TYPE_SMOLLM` in
 llama.cpp's src/llama-vocab.cpp): numbers are copied and added digit by digit.
 """
 

@@ -15,13 +15,13 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDERS = ["crates/*/src/*.rs", "bindings/*/src/*.rs"]
-# Words of a program's user that no file below says to anyone: data, generated code, and another format's text.
+# Files without messages for users: data, generated code, and texts in other formats.
 EXEMPT = re.compile(
     r"/(tests|llama_cpp_page|reference|signatures|hints)\.rs$"
     r"|/template/(emit|functions|kind|parse|print|printf)\.rs$"
 )
 
-# What a file of Rust consists of, as far as strings are concerned.
+# The tokens of a Rust file that matter for finding strings.
 _TOKENS = re.compile(
     r"""
     (?P<comment> //[^\n]* | /\*.*?\*/ )
@@ -59,7 +59,7 @@ def is_prose(text: str) -> bool:
 
 
 def without_values(text: str) -> str:
-    """A message without what is not prose in it: values, code and flags."""
+    """A message without values, code and flags."""
     return re.sub(r"\{[^{}]*\}|`[^`]*`|--[\w-]+", " ", text)
 
 

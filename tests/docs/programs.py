@@ -1,11 +1,11 @@
 """Combines the blocks of one language on one page to a program.
 
 Later blocks see the names of earlier ones and may declare them again: Python blocks share their
-globals, JavaScript, TypeScript and Rust blocks lie in nested scopes, shell blocks are one script. Every program
+globals, JavaScript, TypeScript and Rust blocks are in nested scopes, shell blocks are one script. Every program
 has the code on the lines on which the page has it, so the line numbers of errors are the page's.
 
-Before each block the program writes a mark to standard output and standard error, by which `run.py`
-tells what came from which block.
+Before each block, the program writes a mark to standard output and standard error, so that `run.py` can
+assign the output to blocks.
 """
 
 import json

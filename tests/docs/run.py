@@ -4,9 +4,9 @@
 
 All Python, JavaScript, Rust and shell blocks of README.md, docs/ and the packages' README.md run,
 those in tabs too. The blocks of one language on one page are one program (`programs.py` says how),
-which runs in a folder of its own with the models of `MODELS` in it. What a program pulls
-comes from a registry on loopback, where every model is the demo model; the store of one that does not
-pull has what others are loaded by name. A comment right before a block changes that:
+which runs in a folder of its own with the models of `MODELS` in it. Programs pull
+from a registry on loopback, where every model is the demo model; the store of a program that does not
+pull contains the models that are loaded by name. A comment right before a block changes that:
 
     <!-- not run: REASON -->    the block is not run, and the reason is reported
     <!-- output -->             this `text` block is what the block before it prints; after a group
@@ -15,7 +15,7 @@ pull has what others are loaded by name. A comment right before a block changes 
 
 A `console` block is a session: its commands, after `$ `, run, and the rest is their output.
 
-Needs `make build`, the Python package installed beside the interpreter that runs this, and the
+Requires `make build`, the Python package in the environment of the interpreter that runs this, and the
 Node.js package built in bindings/node.
 """
 
@@ -57,7 +57,7 @@ REPOSITORY = "user/repo-GGUF/repo-Q4_K_M.gguf"
 # The name of a program's store in its folder.
 STORE = ".store"
 DEMO = ROOT / "models/demo/demo.gguf"
-# The draft model for it, as a file beside the models.
+# The draft model for it, as a file next to the models.
 DRAFT = ROOT / "models/demo/draft.gguf"
 # Maximum time in seconds for all blocks of one language on one page.
 TIME_LIMIT = 300

@@ -2,7 +2,7 @@
 
     .venv/bin/python tests/docs/style.py [FILE]...
 
-`style.json` beside this file lists words to avoid, as regular expressions, with what to write instead. They apply
+`style.json` in this folder lists words to avoid, as regular expressions, with what to write instead. They apply
 to the prose of Markdown pages (code is left out), to the documentation of the packages, to the comments of Rust, C++
 and manifests, and to messages (`messages.py`).
 Spelling is checked by codespell, which knows common misspellings of English and is silent about names.

@@ -1,5 +1,5 @@
 """The packages of the Vulkan backend: with them, GPUs are used, and without them, the CPU; problems are reported.
-Two devices of Mesa's software renderer take the place of GPUs."""
+Two devices of Mesa's software renderer replace GPUs."""
 
 import json
 import os

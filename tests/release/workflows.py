@@ -2,8 +2,8 @@
 
     python tests/release/workflows.py
 
-Their `make` targets are the Makefile's; their backends and platforms are those that there are packages
-for, each of them, and no others; no job may run for ever; an action of this tree that they name is there.
+Their `make` targets exist in the Makefile; their backends and platforms are exactly those with packages;
+each job has a time limit; actions of this tree that they use exist.
 """
 
 import json

@@ -40,7 +40,7 @@ export class Processors<Options extends object> {
             throw new TypeError('it changes the logits in place and returns nothing');
           }
         }
-        // What was kept of them is of no use any more.
+        // References that the function stored become invalid.
         return structuredClone(logits, { transfer: [logits.buffer] });
       } catch (error) {
         this.#thrown = { error };

@@ -367,7 +367,7 @@ describe('a template that takes long', () => {
       // Other requests are answered meanwhile.
       assert.equal((await slowModel.chat(other, { maxTokens: 1 })).usage.completionTokens, 1);
     }
-    // A template is given up after five seconds at the latest.
+    // A template is abandoned after at most five seconds.
     for (let waited = 0; threads() > before; waited += 1) {
       assert.ok(waited < 600, `${threads()} threads, ${before} before`);
       await sleep(100);

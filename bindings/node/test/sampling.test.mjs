@@ -67,7 +67,7 @@ describe('sampling', () => {
     assert.ok(!answer.tokens.includes(plain.tokens[0]), answer.text);
     assert.equal(seen.length, answer.tokens.length);
     assert.deepEqual(seen.at(-1).slice(-answer.tokens.length + 1), answer.tokens.slice(0, -1));
-    // What was kept is detached.
+    // The stored buffer is detached.
     assert.deepEqual(new Set(kept.map((logits) => logits.length)), new Set([0]));
     // In streams, in turn, and in conversations.
     let streamed = '';

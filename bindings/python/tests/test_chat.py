@@ -796,7 +796,7 @@ def test_cancelled_tasks_stop_templates():
                     await asyncio.wait_for(call(), 0.2)
                 # Other requests are answered meanwhile.
                 assert (await model.chat([USER], max_tokens=1)).usage.completion_tokens == 1
-            # A template is given up after five seconds at the latest.
+            # A template is abandoned after at most five seconds.
             until = time.monotonic() + 60
             while threads() > before:
                 assert time.monotonic() < until, f"{threads()} threads, {before} before"

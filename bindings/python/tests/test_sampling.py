@@ -75,7 +75,7 @@ def test_the_buffer_is_invalid_after_the_call(demo):
     with pytest.raises(ValueError, match="released"):
         kept[0][0] = 1.0
 
-    # A slice, or an array, would go on living.
+    # A slice, or an array, would stay alive.
     with pytest.raises(errors.CallbackError) as raised:
         demo.generate(
             "Once", max_tokens=2, logits_processors=lambda _, logits: kept.append(logits[1:])

@@ -354,7 +354,7 @@ LARGE = {
 
 @pytest.mark.parametrize("name", LARGE)
 def test_compiling_ends_with_the_timeout_and_an_interrupt(name):
-    """Large grammars take seconds, and go on in the background."""
+    """Large grammars take seconds, and are compiled in the background."""
     with Model("demo", n_gpu_layers=0, n_threads=1) as model:
         try:
             late = model.generate(QUESTION, timeout=0.01, max_tokens=1, **{name: LARGE[name]})
@@ -368,7 +368,7 @@ def test_compiling_ends_with_the_timeout_and_an_interrupt(name):
             while True:
                 model.generate(QUESTION, max_tokens=1, **{name: LARGE[name]})
         interrupt.join()
-        # Other requests of the model go on.
+        # Other requests of the model continue.
         assert model.generate(QUESTION, max_tokens=1).usage.completion_tokens == 1
 
 
