@@ -3,8 +3,8 @@
     .venv/bin/python tests/docs/style.py [FILE]...
 
 `style.json` in this folder lists words to avoid, as regular expressions, with what to write instead. They apply
-to the prose of Markdown pages (code is left out), to the documentation of the packages, to the comments of Rust, C++
-and manifests, and to messages (`messages.py`).
+to the prose of Markdown pages (code is left out), to the docstrings of Python, to the documentation comments of
+TypeScript, to the comments of Rust, C++ and manifests, and to messages (`messages.py`).
 Spelling is checked by codespell, which knows common misspellings of English and is silent about names.
 """
 
@@ -24,7 +24,7 @@ RULES = [
     (re.compile(rule["avoid"], re.I), rule["write"])
     for rule in json.loads(Path(__file__).with_name("style.json").read_text(encoding="utf-8"))
 ]
-# Pages, sources of the documentation of packages, and code with comments, but not the generated files.
+# Pages, and code with comments.
 READ = [
     "*.md",
     "*.rs",
@@ -32,7 +32,7 @@ READ = [
     "*.cpp",
     "*Cargo.toml",
     "bindings/node/lib/*.ts",
-    "bindings/python/python/mullama/*.py",
+    "*.py",
 ]
 # Comments by the suffix of the file: all, or in TypeScript those of the documentation.
 COMMENTS = {
