@@ -33,7 +33,7 @@ export interface Gpu {
 
 const calls = Object.entries<() => unknown>({ ...native.gpu, cudaMemoryInfo: () => undefined });
 
-/** What the machine has. */
+/** The devices of this machine. */
 export const gpu: Readonly<Gpu> = Object.freeze({
   ...(Object.fromEntries(
     calls.map(([name, call]) => [name, () => calling(call)]),

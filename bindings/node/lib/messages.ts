@@ -1,7 +1,7 @@
 /** The author of a message; `function` is an older name of `tool`. */
 export type Role = 'system' | 'developer' | 'user' | 'assistant' | 'tool' | 'function';
 
-/** An address, as Node.js's `URL` has it. */
+/** An address: the part of Node.js's `URL` that is used. */
 export interface FileAddress {
   readonly href: string;
   readonly protocol: string;
@@ -20,13 +20,13 @@ export interface PictureBlob {
  */
 export type Picture = Uint8Array | ArrayBuffer | FileAddress | PictureBlob;
 
-/** A picture as part of a message: an address with its data (`data:image/png;base64,...`), or what has them. */
+/** A picture as part of a message: a `data:` URL (`data:image/png;base64,...`), or its bytes or file. */
 export interface ImagePart {
   type: 'image_url' | 'input_image';
   image_url: string | Picture | { url: string | Picture; detail?: string };
 }
 
-/** A part of a message with several parts; a picture stands for a part with it. */
+/** A part of a message with several parts; a picture is equivalent to a part that contains it. */
 export type ContentPart =
   | string
   | Picture

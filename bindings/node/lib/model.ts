@@ -425,7 +425,7 @@ export class Model implements Disposable, AsyncDisposable {
     }
   }
 
-  /** What the model is, for logs: its name and description, its context and its place. */
+  /** A summary for logs: name and description, context size and placement. */
   toJSON(): {
     name: string | null;
     description: string;

@@ -10,7 +10,7 @@ import { MullamaError, invalidOption } from './errors.js';
  */
 export type LogitsProcessor = (tokens: Int32Array, logits: Float32Array) => void;
 
-/** What the native side calls for each token: gives the logits back, or says what went wrong. */
+/** Called by the native side for each token: returns the logits, or an error message. */
 export type Process = (tokens: Int32Array, logits: Float32Array) => Float32Array | string;
 
 /** The processors among the options of a request. */
@@ -31,7 +31,7 @@ export class Processors<Options extends object> {
       throw invalidOption('logitsProcessors', 'expected a function, or an array of functions');
     }
     this.process = (tokens, given) => {
-      // What the native side makes cannot be detached.
+      // Arrays of the native side cannot be detached.
       const logits = new Float32Array(given);
       try {
         for (const processor of list as LogitsProcessor[]) {
@@ -49,7 +49,7 @@ export class Processors<Options extends object> {
     };
   }
 
-  /** An error of the request, with what a processor threw as its cause. */
+  /** An error of the request, whose cause is the exception of a processor. */
   explain(error: unknown): unknown {
     if (!this.#thrown || !(error instanceof MullamaError) || error.code !== 'CALLBACK')
       return error;

@@ -59,9 +59,9 @@ export class ChatCompletion<Value = unknown> extends Completion {
 
   /**
    * The answer as a value of the schema that was given as `responseFormat` (Zod, Valibot, ArkType or
-   * another one that follows Standard Schema); `undefined` where none was.
+   * another one that follows Standard Schema); `undefined` if there was none.
    *
-   * @throws {MullamaError} Where the answer was ended before it was complete.
+   * @throws {MullamaError} If the answer ended before it was complete.
    */
   get parsed(): Value | undefined {
     return this.#read?.(this.text, this.stopReason) as Value | undefined;

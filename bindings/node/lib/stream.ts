@@ -45,7 +45,7 @@ interface Inbox {
 export class CompletionStream<Piece extends Chunk | ChatChunk> implements Stream<Piece> {
   #generation: Generation;
   #make: (fields: string | Piece) => Piece;
-  /** Adds to an error what only the caller's side knows. */
+  /** Adds information to an error that only the caller's side has. */
   #explain: (error: unknown) => unknown;
   #signal: AbortSignal | undefined;
   #onAbort: (() => void) | undefined;

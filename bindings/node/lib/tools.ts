@@ -86,7 +86,7 @@ function readTool(tool: unknown, index: number): ReadTool {
   const invalid = (problem: string): MullamaError =>
     invalidOption('tools', `[${index}]: ${problem}`);
   if (typeof tool === 'function') {
-    // What a function takes is not to be seen from outside.
+    // The parameters of a function cannot be inspected.
     throw invalid('a function is given as { name, description, parameters, execute }');
   }
   if (typeof tool !== 'object' || tool === null) {

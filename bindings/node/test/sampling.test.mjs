@@ -1,4 +1,4 @@
-// The caller's say in the choice of tokens: order of samplers, banned phrases, own processors.
+// Control over the choice of tokens: order of samplers, banned phrases, custom processors.
 
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
@@ -9,7 +9,7 @@ import { loadDemo } from './helpers.mjs';
 const question = [{ role: 'user', content: 'What is the capital of France?' }];
 const greedy = { temperature: 0, maxTokens: 24 };
 
-/** What a promise is rejected with. */
+/** The error that a promise is rejected with. */
 const failure = (promise) =>
   promise.then(
     () => assert.fail('it did not fail'),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from mullama import _native
 
-# What type checkers take for true, without `typing`, which takes a while to import.
+# True for type checkers. `typing` is slow to import.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping

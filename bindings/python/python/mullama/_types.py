@@ -27,7 +27,7 @@ def invalid_option(option: str, problem: str, hint: str | None = None) -> Invali
 
 
 class ResponseType:
-    """A type, passed as `response_format`, of which the answer shall be a value."""
+    """A type, passed as `response_format`; the answer is a value of it."""
 
     def __init__(self, kind: Any) -> None:
         name = getattr(kind, "__name__", None) or repr(kind)
