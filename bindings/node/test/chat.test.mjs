@@ -324,8 +324,6 @@ describe('bad input', () => {
     loops: '{% for a in range(9999) %}{% for b in range(9999) %}{% endfor %}{% endfor %}',
     'calls itself': '{% macro a() %}{{ a() }}{% endmacro %}{{ a() }}',
     'a long list': '{% for a in range(99999999999) %}{{ a }}{% endfor %}',
-    nested: `{{ ${'('.repeat(100_000)}`,
-    'does not parse': '{% for %}',
     raises: "{{ raise_exception('I do not like it') }}",
   })) {
     test(`a template that fails: ${name}`, async () => {
@@ -336,6 +334,13 @@ describe('bad input', () => {
       await other.close();
     });
   }
+
+  test('a template that cannot be compiled is refused at loading', async () => {
+    for (const chatTemplate of [`{{ ${'('.repeat(100_000)}`, '{% for %}']) {
+      const refused = failure('TEMPLATE', /the chat template is invalid/);
+      await assert.rejects(loadDemo({ chatTemplate }), refused);
+    }
+  });
 });
 
 describe('a template that takes long', () => {

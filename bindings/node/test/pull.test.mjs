@@ -63,7 +63,7 @@ describe('pulling', { skip: program ? false : 'mullama-test-registry is not buil
     await serve();
     await assert.rejects(Model.pull('a b'), failure('UNKNOWN_MODEL'));
     await assert.rejects(Model.pull('./x.gguf'), failure('INVALID_ARGUMENT'));
-    await assert.rejects(Model.pull('demo'), failure('INVALID_ARGUMENT', /built-in/));
+    await assert.rejects(Model.pull('demo'), failure('INVALID_ARGUMENT', /built in/));
     await assert.rejects(
       Model.pull('nothing'),
       failure('NOT_FOUND', /has no model nothing:latest/),

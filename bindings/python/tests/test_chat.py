@@ -688,10 +688,15 @@ RUNAWAY = {
     "loops": "{% for a in range(9999) %}{% for b in range(9999) %}{% endfor %}{% endfor %}",
     "calls itself": "{% macro a() %}{{ a() }}{% endmacro %}{{ a() }}",
     "a long list": "{% for a in range(99999999999) %}{{ a }}{% endfor %}",
-    "nested": "{{ " + "(" * 100_000,
-    "does not parse": "{% for %}",
     "raises": "{{ raise_exception('I do not like it') }}",
 }
+BROKEN = {"nested": "{{ " + "(" * 100_000, "does not parse": "{% for %}"}
+
+
+@pytest.mark.parametrize("template", BROKEN.values(), ids=BROKEN)
+def test_templates_that_cannot_be_compiled(template):
+    with pytest.raises(mullama.TemplateError, match="the chat template is invalid"):
+        Model("demo", n_threads=1, chat_template=template)
 
 
 @pytest.mark.parametrize("template", RUNAWAY.values(), ids=RUNAWAY)

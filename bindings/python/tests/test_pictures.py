@@ -113,7 +113,7 @@ def test_limits_and_placement(model, paths):
         assert eager.placement == model.placement
         with pytest.raises(mullama.InvalidArgumentError, match="at most 10 are allowed"):
             ask(eager, FILE)
-        with pytest.raises(mullama.InvalidArgumentError, match="2 pictures; at most 1 are allowed"):
+        with pytest.raises(mullama.InvalidArgumentError, match="2 pictures; the limit is 1"):
             eager.chat([{"role": "user", "content": [FILE, FILE]}])
     with pytest.raises(mullama.InvalidArgumentError, match="seconds"):
         Model(paths[0], media_limits={"seconds": 3}, **load)

@@ -154,7 +154,7 @@ def test_invalid_pulls_are_errors(serve):
         Model.pull("a b")
     with pytest.raises(InvalidArgumentError):
         Model.pull("./model.gguf")
-    with pytest.raises(InvalidArgumentError, match="built-in"):
+    with pytest.raises(InvalidArgumentError, match="built in"):
         Model.pull("demo")
     with pytest.raises(NotFoundError, match="has no model nothing:latest"):
         Model.pull("nothing")

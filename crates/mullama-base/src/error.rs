@@ -208,9 +208,8 @@ impl Error {
     #[must_use]
     pub fn naming_file(mut self, path: &Path, name: &str) -> Self {
         let path = path.to_string_lossy();
-        let shown = |text: &Text| text.replaced(&path, name);
-        self.0.message = shown(&self.0.message);
-        self.0.hint = self.0.hint.as_ref().map(shown);
+        self.0.message = self.0.message.replaced(&path, name);
+        self.0.hint = self.0.hint.map(|hint| hint.replaced(&path, name));
         self
     }
 

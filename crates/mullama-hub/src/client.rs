@@ -321,9 +321,11 @@ impl Client {
         check_threads(1).map_err(Failure::Permanent)?;
         catch_unwind(AssertUnwindSafe(|| builder.call()))
             .map_err(|_| Failure::Permanent(thread_error("a thread", "the system has no more")))?
-            .map_err(|error| match self.cancel.is_cancelled() {
-                true => Failure::Permanent(Error::cancelled()),
-                false => failure_of_call(url, proxy.as_ref(), error),
+            .map_err(|error| {
+                if self.cancel.is_cancelled() {
+                    return Failure::Permanent(Error::cancelled());
+                }
+                failure_of_call(url, proxy.as_ref(), error)
             })
             .inspect(|_| {
                 self.reached.store(true, Ordering::Relaxed);
@@ -429,9 +431,10 @@ fn failure_of_call(url: &str, proxy: Option<&EnvProxy>, error: ureq::Error) -> F
     } else if silent && proxy.is_none() {
         failure = failure.with_hint("try again later");
     }
-    match lasting || encryption {
-        true => Failure::Permanent(failure),
-        false => Failure::Transient(failure, None),
+    if lasting || encryption {
+        Failure::Permanent(failure)
+    } else {
+        Failure::Transient(failure, None)
     }
 }
 

@@ -43,7 +43,7 @@ impl<'a> PlanModel<'a> {
             options.model.draft_model.as_deref().filter(|&source| source != DraftFile::NONE);
         let find = |source: &str| {
             let (draft, _) = PlanSource::from(source).find(&PlanOptions::default())?;
-            DraftFile::at(draft.path, draft.name, path)
+            DraftFile::at(&draft.path, &draft.name, path)
         };
         let draft = draft.map(find).transpose()?;
         let asked = options.model.projector.as_deref();

@@ -31,12 +31,12 @@ impl DraftFile {
         let Some(source) = source.filter(|source| *source != Self::NONE) else { return Ok(None) };
         let found = ResolvedModel::find(source)
             .map_err(|error| error.with_context("option", "draft_model"))?;
-        Self::at(found.path, found.name, model).map(Some)
+        Self::at(&found.path, &found.name, model).map(Some)
     }
 
     /// Opens the draft model at `path` and checks it against the main model's file `model`.
-    pub fn at(path: PathBuf, name: String, model: &Path) -> Result<Self> {
-        Self::open(&path, &name, model).map_err(|error| error.naming_file(&path, &name))
+    pub fn at(path: &Path, name: &str, model: &Path) -> Result<Self> {
+        Self::open(path, name, model).map_err(|error| error.naming_file(path, name))
     }
 
     fn open(path: &Path, name: &str, model: &Path) -> Result<Self> {
