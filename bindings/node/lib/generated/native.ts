@@ -130,7 +130,7 @@ export declare class NativeModel {
     options: Options,
     cancel: Cancel,
   ): Promise<RerankingFields>;
-  /** What takes the place of the oldest turns of a conversation; null if it fits. */
+  /** The replacement of the oldest turns of a conversation; null if it fits. */
   compact(
     history: Json,
     said: Json,
@@ -262,7 +262,7 @@ export declare class Turn {
     callable: Array<Text>,
     maxRounds?: number | undefined | null,
   );
-  /** The turn that takes the place of messages with a summary. */
+  /** The turn that replaces messages by a summary. */
   static summary(summary: Text): Array<Message>;
   /** How many messages a summary replaced. */
   noteDropped(messages: number): void;

@@ -1,6 +1,6 @@
 """The native module of mullama. Import from `mullama` instead."""
 
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from os import PathLike
 from typing import Any, Final, Literal, Self, SupportsIndex, Unpack, final, overload
 
@@ -842,9 +842,9 @@ class AsyncModel(BaseModel):
         summarizes: bool,
         **options: Unpack[ChatOptions],
     ) -> Coroutine[Any, Any, dict[str, Any] | None]:
-        """What takes the place of the oldest turns of a conversation: the indices of messages that
-        stay, the index of the first message after those that are replaced, and a turn with the
-        model's summary if `summarizes`. None if the conversation fits."""
+        """The replacement of the oldest turns of a conversation: the indices of messages that stay,
+        the index of the first message after those that are replaced, and a turn with the model's
+        summary if `summarizes`. None if the conversation fits."""
 
     def start_chat(
         self,
@@ -852,7 +852,7 @@ class AsyncModel(BaseModel):
         system: str | None = None,
         messages: Sequence[Mapping[str, object]] | None = None,
         max_tool_rounds: int | None = None,
-        compact: Callable[[list[Any]], Any] | None = None,
+        compact: Callable[[list[dict[str, Any]]], str | Awaitable[str]] | None = None,
         **options: Unpack[ChatOptions],
     ) -> AsyncChat:
         """Starts a conversation, which stores the messages and runs the tools that the model calls.
@@ -1032,9 +1032,9 @@ class Model(BaseModel):
         summarizes: bool,
         **options: Unpack[ChatOptions],
     ) -> dict[str, Any] | None:
-        """What takes the place of the oldest turns of a conversation: the indices of messages that
-        stay, the index of the first message after those that are replaced, and a turn with the
-        model's summary if `summarizes`. None if the conversation fits."""
+        """The replacement of the oldest turns of a conversation: the indices of messages that stay,
+        the index of the first message after those that are replaced, and a turn with the model's
+        summary if `summarizes`. None if the conversation fits."""
 
     def start_chat(
         self,
@@ -1042,7 +1042,7 @@ class Model(BaseModel):
         system: str | None = None,
         messages: Sequence[Mapping[str, object]] | None = None,
         max_tool_rounds: int | None = None,
-        compact: Callable[[list[Any]], Any] | None = None,
+        compact: Callable[[list[dict[str, Any]]], str | Awaitable[str]] | None = None,
         **options: Unpack[ChatOptions],
     ) -> Chat:
         """Starts a conversation, which stores the messages and runs the tools that the model calls.
@@ -1872,7 +1872,7 @@ class _Turn:
     ) -> Self: ...
     @staticmethod
     def summary(summary: str) -> list[Message]:
-        """The turn that takes the place of messages with a summary."""
+        """The turn that replaces messages by a summary."""
 
     def note_dropped(self, messages: SupportsIndex) -> None:
         """How many messages a summary replaced."""
