@@ -290,7 +290,9 @@ fn excluded_tokens_are_never_chosen() {
     let forbidding: BTreeMap<Token, f32> =
         ones.iter().map(|&token| (token, f32::NEG_INFINITY)).collect();
     let forbids = processor(move |_, logits| {
-        ones.iter().for_each(|&token| logits[token as usize] = f32::NEG_INFINITY);
+        for &token in &ones {
+            logits[token as usize] = f32::NEG_INFINITY;
+        }
     });
     for constrained in only_one() {
         for temperature in [0.0, 0.8, 1.5] {

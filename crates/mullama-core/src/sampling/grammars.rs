@@ -25,13 +25,12 @@ impl Grammars {
     pub fn compile(&self, vocab: &Vocab, spec: &GrammarSpec) -> Result<Grammar> {
         let source = spec.source();
         let known = self.recent().get(&source).map(Grammar::fork);
-        let grammar = match known {
-            Some(grammar) => grammar,
-            None => {
-                let grammar = Grammar::new(vocab, &self.guides, spec)?;
-                self.recent().add(source, grammar.fork());
-                grammar
-            }
+        let grammar = if let Some(grammar) = known {
+            grammar
+        } else {
+            let grammar = Grammar::new(vocab, &self.guides, spec)?;
+            self.recent().add(source, grammar.fork());
+            grammar
         };
         grammar.begin(spec)
     }

@@ -95,7 +95,9 @@ impl ReasoningBudget {
         self.search.push(&piece);
         self.piece = piece;
         match self.state {
-            State::Outside if self.search.has_one_of(&[self.spec.tags.start.clone()]) => {
+            State::Outside
+                if self.search.has_one_of(std::slice::from_ref(&self.spec.tags.start)) =>
+            {
                 self.enter()?;
             }
             State::Inside(_) if self.search.has_one_of(&self.spec.tags.ends) => {

@@ -108,27 +108,7 @@ pub(crate) fn render(
     let has_text = !prefill.trim().is_empty();
     let mut request = template_request(messages, options, add_generation_prompt, continues)?;
     let chosen = offer_tools(templates, options, &mut request)?;
-    let mut schema = output_schema(options)?;
-    let asked = GrammarSpec::from_options(&options.generate)?;
-    if schema.is_some() && asked.is_some() {
-        return Err(Error::option("response_format", "cannot be combined with a grammar"));
-    }
-    if chosen.is_required
-        && let Some(schema) = schema.take()
-    {
-        // An answer that must be a call has no value. The schema must be valid nevertheless.
-        Schema::new(&schema)?;
-    }
-    if let Some(schema) = &schema
-        && !answers_in_plain_json(templates, &request, cancel)?
-    {
-        if !chosen.tools.is_empty() {
-            return Err(no_value_or_call(options));
-        }
-        // The template delimits the JSON value in the answer. The grammar enforces both the format and the schema.
-        Schema::new(schema)?;
-        request["json_schema"] = json!({"type": "object"});
-    }
+    let (schema, asked) = constraints(templates, options, &chosen, &mut request, cancel)?;
 
     let marks = if options.chat.settled_parse_special() {
         None
@@ -221,6 +201,39 @@ pub(crate) fn render(
         preserved: applied.preserved_tokens,
         parser,
     })
+}
+
+/// The schema of the answer, and the caller's other constraint. Adds to a request that the answer is JSON, if the
+/// template has a format for that.
+fn constraints(
+    templates: &Templates,
+    options: &ChatOptions,
+    chosen: &ChosenTools,
+    request: &mut Value,
+    cancel: &CancelToken,
+) -> Result<(Option<Value>, Option<GrammarSpec>)> {
+    let mut schema = output_schema(options)?;
+    let asked = GrammarSpec::from_options(&options.generate)?;
+    if schema.is_some() && asked.is_some() {
+        return Err(Error::option("response_format", "cannot be combined with a grammar"));
+    }
+    if chosen.is_required
+        && let Some(schema) = schema.take()
+    {
+        // An answer that must be a call has no value. The schema must be valid nevertheless.
+        Schema::new(&schema)?;
+    }
+    if let Some(schema) = &schema
+        && !answers_in_plain_json(templates, request, cancel)?
+    {
+        if !chosen.tools.is_empty() {
+            return Err(no_value_or_call(options));
+        }
+        // The template delimits the JSON value in the answer. The grammar enforces both the format and the schema.
+        Schema::new(schema)?;
+        request["json_schema"] = json!({"type": "object"});
+    }
+    Ok((schema, asked))
 }
 
 /// The variables of the template, without the tools.
