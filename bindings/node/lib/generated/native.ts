@@ -21,7 +21,7 @@ import type {
   Usage,
 } from './results.js';
 
-/** Stops all engines, and waits for the calls that are under way. */
+/** Stops all engines, and waits for active calls. */
 export declare function shutDown(): void;
 
 /** Cancels a request, also one that has not started. */
@@ -31,8 +31,8 @@ export declare class Cancel {
 }
 
 /**
- * Runs the command to its end and gives the exit status: `arguments` begin with its name, `itself` starts it
- * anew.
+ * Runs the command and returns its exit status: `arguments` begin with its name, `itself` is the
+ * command line that starts it again.
  */
 export declare function runCommand(arguments: Array<string>, itself: Array<string>): number;
 
@@ -144,7 +144,7 @@ export declare class NativeModel {
   setLora(lora: Json): Promise<undefined>;
   saveState(prompt: TextOrTokens, path?: Text | undefined | null): Promise<Buffer>;
   loadState(state: Text | Uint8Array): Promise<number>;
-  /** Frees the model while the caller waits for the step that is being computed. */
+  /** Frees the model. Blocks the calling thread until the current step is computed. */
   closeNow(): void;
   /** Frees the model on another thread. */
   close(options: Options): Promise<undefined>;
@@ -170,7 +170,7 @@ export declare class NativeModel {
   get size(): number;
 }
 
-/** Loads a model while the caller waits. */
+/** Loads a model. Blocks the calling thread. */
 export declare function loadNow(
   source: Text,
   options: Options,
@@ -184,16 +184,16 @@ export declare function load(
   progress: (arg: number) => boolean,
 ): Promise<NativeModel>;
 
-/** Says what is wrong with the options of a chat before anything is asked. */
+/** Validates the options of a chat before its first request. */
 export declare function checkChatOptions(options: Options): void;
 
 /** Adds the folders of packages with GPU backends. */
 export declare function addBackendDirs(dirs: Array<Text>): void;
 
-/** The folder of the engine that this process uses, where that is not the one of this addon. */
+/** The folder of the engine that this process uses, if it is not the addon's own. */
 export declare function engineElsewhere(own: Text): string | null;
 
-/** A plan, with what its methods give. */
+/** A plan, with the results of its methods. */
 export interface Planned {
   plan: PlanFields;
   layerDevices: Array<string>;
@@ -201,7 +201,7 @@ export interface Planned {
   reasons: string;
 }
 
-/** Plans on another thread. The source is text, or the fields of a shape. */
+/** Plans on another thread. The source is a string, or the fields of a shape. */
 export declare function plan(source: Json, options: Options): Promise<Planned>;
 
 /** The progress of a pull. */
@@ -232,7 +232,7 @@ export interface StoredModel {
   path: string;
 }
 
-/** Pulls on another thread. What has come when it is cancelled stays for the next. */
+/** Pulls on another thread. If it is cancelled, the next pull resumes the download. */
 export declare function pull(
   name: Text,
   options: Options,
@@ -243,13 +243,13 @@ export declare function pull(
 /** The options of each set, with their names, types in TypeScript and documentation. */
 export declare function _optionSpecs(): unknown;
 
-/** A generation. It is cancelled when it is collected as garbage. */
+/** A generation. It is cancelled when it is garbage-collected. */
 export declare class Generation {
-  /** Starts it, at the first call. What nobody reads is not computed, and takes no sequence. */
+  /** Starts it at the first call. An unread stream is not computed, and uses no sequence. */
   begin(): void;
-  /** Stops it; what there is of the answer still comes. */
+  /** Stops it. The text generated so far is still delivered. */
   cancel(): void;
-  /** Stops it, and nothing comes any more. */
+  /** Stops it. Nothing more is delivered. */
   close(): void;
 }
 
@@ -266,15 +266,15 @@ export declare class Turn {
   static summary(summary: Text): Array<Message>;
   /** How many messages a summary replaced. */
   noteDropped(messages: number): void;
-  /** What to ask the model about. */
+  /** The messages to send to the model. */
   messages(): Array<Message>;
-  /** What the turn adds to the conversation. */
+  /** The messages that the turn adds to the conversation. */
   newMessages(): Array<Message>;
   get isOver(): boolean;
-  /** Tokens of all requests so far. */
+  /** Token counts of all requests so far. */
   get usage(): Usage;
-  /** Takes an answer, as `{ message, finishReason, usage }`; gives the calls that it asks for. */
+  /** Records an answer, as `{ message, finishReason, usage }`, and returns its tool calls. */
   recordAnswer(answer: Json): Array<ToolRequest>;
-  /** Takes what the calls gave, as `{ text, failed }`. */
+  /** Records the results of the calls, as `{ text, failed }`. */
   recordToolResults(outputs: Json): void;
 }
