@@ -36,7 +36,7 @@ pub(crate) struct Banned {
     /// The delayed tokens, oldest first.
     delayed: VecDeque<DelayedToken>,
     /// Tokens that began a phrase, by position (number of tokens before them).
-    banned_starts: BTreeMap<usize, Vec<Token>>,
+    excluded_starts: BTreeMap<usize, Vec<Token>>,
 }
 
 impl Banned {
@@ -70,7 +70,7 @@ impl Banned {
     pub fn forbidden_at(&self, place: usize) -> impl Iterator<Item = Token> {
         self.always_forbidden
             .iter()
-            .chain(self.banned_starts.get(&place).into_iter().flatten())
+            .chain(self.excluded_starts.get(&place).into_iter().flatten())
             .copied()
     }
 
@@ -118,8 +118,8 @@ impl Banned {
             return Err(Error::option("banned_phrases", problem));
         }
         // Tokens forbidden at later positions followed a text that has been dropped.
-        self.banned_starts.split_off(&(place + 1));
-        self.banned_starts.entry(place).or_default().push(first.token);
+        self.excluded_starts.split_off(&(place + 1));
+        self.excluded_starts.entry(place).or_default().push(first.token);
         self.delayed.truncate(index);
         Ok(())
     }

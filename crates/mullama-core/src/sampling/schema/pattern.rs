@@ -3,6 +3,8 @@
 //! It writes a class that has all control characters as one with all escapes of JSON, also `\\"` and `\\\\`, even if the
 //! class excludes these characters. With one control character less, each character of the class is written by itself.
 
+use std::fmt::Write as _;
+
 use regex_syntax::ast::parse::Parser;
 use regex_syntax::ast::{Ast, Span, Visitor, visit};
 use regex_syntax::hir::{Class, ClassUnicode, ClassUnicodeRange, HirKind};
@@ -15,8 +17,7 @@ pub(super) fn enforced(pattern: &str) -> String {
     for Span { start, end: class_end } in classes {
         let class = &pattern[start.offset..class_end.offset];
         if has_all_escapes(class) {
-            text.push_str(&pattern[end..start.offset]);
-            text.push_str(&format!(r"[{class}&&[^\x01]]"));
+            let _ = write!(text, r"{}[{class}&&[^\x01]]", &pattern[end..start.offset]);
             end = class_end.offset;
         }
     }

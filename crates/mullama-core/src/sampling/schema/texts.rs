@@ -42,7 +42,7 @@ impl Reader<'_> {
             Value::Object(schema) => schema,
             _ => return Ok(Texts::Any),
         };
-        let mut all = own_texts(schema)?;
+        let mut all = own_texts(schema);
         if let Some(reference) = schema.get("$ref") {
             let (_, target) = target(schema, self.root)
                 .ok_or_else(|| format!("`$ref` {reference} does not exist in the schema"))?;
@@ -62,7 +62,7 @@ impl Reader<'_> {
 }
 
 /// The constraints of a schema's own keywords on texts.
-fn own_texts(schema: &Map<String, Value>) -> Result<Vec<Texts>, String> {
+fn own_texts(schema: &Map<String, Value>) -> Vec<Texts> {
     let mut all = Vec::new();
     let is_text = |kind: &Value| kind == "string";
     if schema.get("type").is_some_and(|kind| match kind {
@@ -91,7 +91,7 @@ fn own_texts(schema: &Map<String, Value>) -> Result<Vec<Texts>, String> {
         let most = most.map(|most| most.to_string()).unwrap_or_default();
         all.push(Texts::Some(format!("/(?s:.{{{least},{most}}})/")));
     }
-    Ok(all)
+    all
 }
 
 fn all_of(all: Vec<Texts>) -> Texts {
