@@ -213,7 +213,7 @@ impl Error {
         self
     }
 
-    /// Puts the place in the arguments before the message: "messages[0].content[1]: ...".
+    /// Puts the place in the arguments before the message: `messages[0].content[1]: ...`.
     #[must_use]
     pub fn at(mut self, place: &str) -> Self {
         let message = std::mem::take(&mut self.0.message);
