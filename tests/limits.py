@@ -88,7 +88,8 @@ def rust_tests(names: list[str]) -> Iterator[Test]:
     for suite, program, package in suites():
         if names and suite not in names:
             continue
-        listed = subprocess.run([program, "--list", "--format", "terse"], stdout=subprocess.PIPE, text=True, check=True)
+        listing = [program, "--list", "--format", "terse"]
+        listed = subprocess.run(listing, stdout=subprocess.PIPE, text=True, check=True, env=os.environ | libraries)
         tests = [line.removesuffix(": test") for line in listed.stdout.splitlines() if line.endswith(": test")]
         for test in tests:
             if not NOT_TRIED.search(test):
