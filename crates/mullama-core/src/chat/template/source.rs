@@ -85,14 +85,16 @@ pub(super) fn parts(source: &str) -> impl Iterator<Item = Part<'_>> {
 
 /// Length in bytes of the text after a `raw`, with its `endraw`.
 fn length_of_raw(text: &str) -> usize {
-    let mut from = 0;
-    while let Some(start) = text[from..].find("{%") {
-        from += start + 2;
-        let Some(length) = text[from..].find("%}") else { break };
-        let word = text[from..from + length]
-            .trim_matches(|c: char| matches!(c, '-' | '+') || c.is_ascii_whitespace());
-        if word == "endraw" {
-            return from + length + 2;
+    fn without_sign(text: &str) -> &str {
+        text.strip_prefix(['-', '+']).unwrap_or(text)
+    }
+    for (start, opening) in text.match_indices("{%") {
+        let tag = &text[start + opening.len()..];
+        let tag = without_sign(tag).trim_ascii_start();
+        let Some(end) = tag.strip_prefix("endraw").map(str::trim_ascii_start) else { continue };
+        let end = without_sign(end);
+        if end.starts_with("%}") {
+            return text.len() - end.len() + 2;
         }
     }
     text.len()
