@@ -3,10 +3,10 @@
 use std::collections::VecDeque;
 
 /// Largest number of values.
-const MAX_ENTRIES: usize = 32;
+const MAX_ENTRIES: usize = 8;
 
-/// Largest size of all texts, in bytes. What is compiled from a text is several times larger.
-const MAX_BYTES: usize = 4 << 20;
+/// Largest size of all texts, in bytes. What is compiled from a text is many times larger.
+const MAX_BYTES: usize = 1 << 20;
 
 /// The most recently used values.
 pub(super) struct Recent<T> {
