@@ -19,9 +19,9 @@ use llguidance::panic_utils::catch_unwind;
 use serde_json::{Map, Value, json};
 
 pub(crate) use self::simplified::types;
-use self::simplified::{MAX_DEPTH, MAX_REFERENCES, is_too_deep, simplified};
+use self::simplified::{MAX_DEPTH, is_too_deep, simplified};
 pub(crate) use self::subschemas::escaped;
-use self::subschemas::{children, children_mut, target, visit};
+use self::subschemas::{MAX_REFERENCES, children, children_mut, target, visit};
 use self::texts::texts_of;
 pub(crate) use self::texts::{ANY_TEXT, Texts, quoted};
 use super::refusal::{single_line, unusable};

@@ -12,11 +12,10 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use serde_json::{Map, Value, json};
 
 use super::keywords::{COUNTS, MAX_COUNT, count};
-use super::subschemas::{children_mut, escaped, reference_to, referred_place, target};
+use super::subschemas::{
+    MAX_REFERENCES, children_mut, escaped, reference_to, referred_place, target,
+};
 use super::{bounds, equivalent, pattern, texts};
-
-/// Largest number of references that are followed one after the other.
-pub(super) const MAX_REFERENCES: usize = 16;
 
 /// Keywords that combine schemas of the same value.
 const COMBINING: [&str; 5] = ["allOf", "anyOf", "oneOf", "$ref", "if"];

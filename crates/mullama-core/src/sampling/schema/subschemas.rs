@@ -22,6 +22,9 @@ const ENCODED: &AsciiSet = &CONTROLS
     .add(b'|')
     .add(b'}');
 
+/// Largest number of references that are followed one after the other.
+pub(super) const MAX_REFERENCES: usize = 16;
+
 /// Keywords that have one schema.
 const SINGLE: [&str; 9] = [
     "additionalItems",

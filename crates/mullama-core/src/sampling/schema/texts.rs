@@ -3,8 +3,7 @@
 use llguidance::regex_to_lark;
 use serde_json::{Map, Value};
 
-use super::simplified::MAX_REFERENCES;
-use super::subschemas::target;
+use super::subschemas::{MAX_REFERENCES, target};
 
 /// The texts that a schema allows.
 #[derive(Debug, Clone, PartialEq, Eq)]
