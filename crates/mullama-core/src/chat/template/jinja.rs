@@ -30,8 +30,6 @@ const BASE_OUTPUT_BYTES: usize = 32 << 10;
 const OUTPUT_BYTES_PER_INPUT_BYTE: usize = 16;
 /// Maximum depth of values that are stored in a namespace or written as JSON.
 const MAX_DEPTH: usize = 200;
-/// Maximum field width of `str.format`.
-const MAX_WIDTH: usize = 10_000;
 /// Maximum indentation of JSON, in spaces.
 const MAX_INDENT: usize = 100;
 /// Bytes of stack for rendering: values may be nested as deeply as a template has assignments.
@@ -208,8 +206,7 @@ fn call_method(
 ) -> Result<Value, minijinja::Error> {
     walk::check_method(state, value, method, arguments)?;
     if method == "format" && value.as_str().is_some_and(has_wide_fields) {
-        let problem = format!("a text would be padded to more than {MAX_WIDTH} characters");
-        return Err(invalid(problem));
+        return Err(python::too_wide());
     }
     if let Some(result) = python::call_method(value, method, arguments)? {
         return Ok(result);
@@ -217,11 +214,12 @@ fn call_method(
     minijinja_contrib::pycompat::unknown_method_callback(state, value, method, arguments)
 }
 
-/// Whether a format string contains a number above [`MAX_WIDTH`], which may be a field width.
+/// Whether a format string contains a number above [`python::MAX_WIDTH`], which may be a field width.
 fn has_wide_fields(text: &str) -> bool {
     let mut numbers = text.split(|character: char| !character.is_ascii_digit());
     let is_wide = |digits: &str| {
-        !digits.is_empty() && digits.parse::<usize>().map_or(true, |number| number > MAX_WIDTH)
+        !digits.is_empty()
+            && digits.parse::<usize>().map_or(true, |number| number > python::MAX_WIDTH)
     };
     text.contains('{') && numbers.any(is_wide)
 }

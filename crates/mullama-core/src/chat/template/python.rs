@@ -6,8 +6,8 @@ use minijinja::{Environment, Error, ErrorKind, filters};
 
 use super::bounds::invalid;
 
-/// Maximum width that a text is padded to.
-const MAX_WIDTH: usize = 10_000;
+/// Maximum width that a text is padded to, also in a field of `str.format`.
+pub(super) const MAX_WIDTH: usize = 10_000;
 
 /// Adds filters, and the variables that `transformers` always defines.
 pub(super) fn extend(environment: &mut Environment<'static>) {
@@ -192,10 +192,13 @@ fn words_from_the_end(text: &str, most: usize) -> Vec<&str> {
     words
 }
 
+pub(super) fn too_wide() -> Error {
+    invalid(format!("a text would be padded to more than {MAX_WIDTH} characters"))
+}
+
 fn padding(text: &str, width: usize, fill: &str) -> Result<String, Error> {
     if width > MAX_WIDTH {
-        let problem = format!("a text would be padded to more than {MAX_WIDTH} characters");
-        return Err(invalid(problem));
+        return Err(too_wide());
     }
     if fill.chars().count() != 1 {
         let problem = "a text is padded with one character";
