@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use super::completion::TokenLogprob;
+use super::text::partial_match_length;
 use crate::engine::Vocab;
 use crate::{Error, Result, Token};
 
@@ -129,12 +130,6 @@ impl Banned {
         let find = |phrase: &Vec<u8>| text.windows(phrase.len()).position(|part| part == phrase);
         self.phrases.iter().filter_map(find).min()
     }
-}
-
-/// The length in bytes of the longest proper prefix of `phrase` that `text` ends with.
-fn partial_match_length(text: &[u8], phrase: &[u8]) -> usize {
-    let longest = (phrase.len() - 1).min(text.len());
-    (1..=longest).rev().find(|&length| text.ends_with(&phrase[..length])).unwrap_or(0)
 }
 
 #[cfg(test)]

@@ -102,7 +102,7 @@ impl TextAssembler {
         let keep = self
             .stops
             .iter()
-            .map(|stop| partial_match_length(&self.buffered, stop))
+            .map(|stop| partial_match_length(self.buffered.as_bytes(), stop.as_bytes()))
             .max()
             .unwrap_or(0);
         let certain = self.buffered.len() - keep;
@@ -111,15 +111,10 @@ impl TextAssembler {
     }
 }
 
-/// Length in bytes of the longest suffix of `text` that is a prefix of `stop`.
-fn partial_match_length(text: &str, stop: &str) -> usize {
-    let longest = stop.len().min(text.len());
-    (1..=longest)
-        .rev()
-        .find(|&length| {
-            stop.is_char_boundary(length) && text.as_bytes().ends_with(&stop.as_bytes()[..length])
-        })
-        .unwrap_or(0)
+/// Length in bytes of the longest proper prefix of `sought` that `text` ends with.
+pub(super) fn partial_match_length(text: &[u8], sought: &[u8]) -> usize {
+    let longest = sought.len().saturating_sub(1).min(text.len());
+    (1..=longest).rev().find(|&length| text.ends_with(&sought[..length])).unwrap_or(0)
 }
 
 #[cfg(test)]
