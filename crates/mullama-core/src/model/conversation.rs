@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::compaction::{Summarizer, SummaryError};
+use super::compaction::{Compaction, Summarizer, SummaryError};
 use super::handle::Model;
 use crate::chat::{
     ChatChunk, ChatCompletion, ChatInput, ChatStream, Message, Tool, ToolOutput, ToolRequest, Turn,
@@ -136,8 +136,7 @@ impl Chat {
     ) -> Result<ChatCompletion> {
         let input = input.into();
         let (options, dropped) = self.make_room(&input, options)?;
-        let (mut turn, options) = self.turn(input, &options);
-        turn.note_dropped(dropped);
+        let mut turn = self.turn(input, &options, dropped);
         loop {
             let answer = self.model.chat(turn.messages(), &options)?;
             if let Some(completion) = self.run_calls(&mut turn, &answer)? {
@@ -150,8 +149,7 @@ impl Chat {
     pub async fn send_async(&mut self, input: impl Into<ChatInput>) -> Result<ChatCompletion> {
         let input = input.into();
         let (options, dropped) = self.make_room_async(&input).await?;
-        let (mut turn, options) = self.turn(input, &options);
-        turn.note_dropped(dropped);
+        let mut turn = self.turn(input, &options, dropped);
         loop {
             let answer = self.model.chat_async(turn.messages(), &options).await?;
             if let Some(completion) = self.run_calls(&mut turn, &answer)? {
@@ -176,8 +174,7 @@ impl Chat {
     ) -> Result<ChatTurn<'_>> {
         let input = input.into();
         let (options, dropped) = self.make_room(&input, options)?;
-        let (mut turn, options) = self.turn(input, &options);
-        turn.note_dropped(dropped);
+        let mut turn = self.turn(input, &options, dropped);
         let stream = self.model.stream_chat(turn.messages(), &options)?;
         Ok(ChatTurn { chat: self, turn, options, stream: Some(stream), requests: None })
     }
@@ -201,8 +198,7 @@ impl Chat {
             Some(summarizer) => summarizer.summarize(&compaction.old())?,
             None => compaction.summarize(&self.model, &options)?,
         };
-        self.messages = compaction.messages(&summary);
-        Ok((within_turn(options), compaction.old().len()))
+        Ok((within_turn(options), self.replace_oldest(&compaction, &summary)))
     }
 
     /// As [`Self::make_room`], with the chat's options.
@@ -219,8 +215,13 @@ impl Chat {
             Some(summarizer) => summarizer.summarize(&compaction.old())?,
             None => compaction.summarize_async(&self.model, &options).await?,
         };
-        self.messages = compaction.messages(&summary);
-        Ok((within_turn(options), compaction.old().len()))
+        Ok((within_turn(options), self.replace_oldest(&compaction, &summary)))
+    }
+
+    /// Returns the number of messages that the summary replaced.
+    fn replace_oldest(&mut self, compaction: &Compaction, summary: &str) -> usize {
+        self.messages = compaction.messages(summary);
+        compaction.start() - compaction.kept().len()
     }
 
     fn with_tools_in(&self, options: &ChatOptions) -> ChatOptions {
@@ -232,13 +233,15 @@ impl Chat {
         options
     }
 
-    fn turn(&self, input: impl Into<ChatInput>, options: &ChatOptions) -> (Turn, ChatOptions) {
-        let options = options.clone();
+    /// `dropped` is the number of messages that a summary replaced.
+    fn turn(&self, input: ChatInput, options: &ChatOptions, dropped: usize) -> Turn {
         let tools = options.chat.tools.clone().unwrap_or_default();
         let callable = self.tools.iter().filter(|tool| tool.is_callable());
         let callable = callable.map(|tool| tool.name().to_owned()).collect();
-        let turn = Turn::new(self.messages.clone(), input, tools, callable, self.max_tool_rounds);
-        (turn, options)
+        let mut turn =
+            Turn::new(self.messages.clone(), input, tools, callable, self.max_tool_rounds);
+        turn.note_dropped(dropped);
+        turn
     }
 
     /// Runs the calls of an answer. Returns the turn's completion if it is over.
