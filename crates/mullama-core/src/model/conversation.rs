@@ -174,7 +174,7 @@ impl Chat {
     ) -> Result<ChatTurn<'_>> {
         let input = input.into();
         let (options, dropped) = self.make_room(&input, options)?;
-        let mut turn = self.turn(input, &options, dropped);
+        let turn = self.turn(input, &options, dropped);
         let stream = self.model.stream_chat(turn.messages(), &options)?;
         Ok(ChatTurn { chat: self, turn, options, stream: Some(stream), requests: None })
     }
