@@ -6,8 +6,9 @@ use std::sync::OnceLock;
 
 use minijinja::value::{Rest, Value, ValueKind, ValueOrKwargs};
 use minijinja::{Environment, Error, ErrorKind, Output, State, escape_formatter, filters};
+use mullama_base::check_memory;
 
-use super::bounds::{FUEL, RenderBounds};
+use super::bounds::{FUEL, RenderBounds, invalid};
 use super::operators::WALKED;
 
 /// Maximum size in bytes of values that are walked in one step, as text.
@@ -16,6 +17,8 @@ const MAX_WALK: usize = 32 << 20;
 const ITEM: usize = 32;
 /// Number of bytes per unit of fuel.
 const FUEL_BYTES: usize = 64;
+/// Size in bytes from which available memory is checked.
+const LARGE: usize = 1 << 20;
 /// Number of bytes after which fuel is consumed.
 const STEP: usize = 16 << 10;
 
@@ -130,15 +133,25 @@ pub(super) fn check_method(
     arguments: &[Value],
 ) -> Result<(), Error> {
     let text = value.as_str().unwrap_or_default();
-    check(state, arguments, |size| cost_of_method(method, text, size))?;
+    check(state, arguments, |size| cost_of_method(method, text, arguments, size))?;
     if matches!(method, "count" | "index") {
         check(state, std::slice::from_ref(value), |size| size)?;
     }
     Ok(())
 }
 
-fn cost_of_method(method: &str, text: &str, size: usize) -> usize {
+fn cost_of_method(method: &str, text: &str, arguments: &[Value], size: usize) -> usize {
+    let argument = |at: usize| arguments.get(at).and_then(Value::as_str).unwrap_or_default();
     match method {
+        "join" => {
+            let count = arguments.first().and_then(Value::len).unwrap_or_default();
+            size.saturating_add(count.saturating_mul(text.len()))
+        }
+        // Each occurrence is replaced by the same text.
+        "replace" => {
+            let count = text.matches(argument(0)).count();
+            size.saturating_add(text.len()).saturating_add(count.saturating_mul(argument(1).len()))
+        }
         // Each byte may become an item.
         "split" | "splitlines" | "rsplit" => size.saturating_add(text.len().saturating_mul(4)),
         // Each placeholder may be filled with the same argument.
@@ -166,8 +179,14 @@ fn cost_of_filter(name: &str, arguments: &[Value], size: usize) -> usize {
         }
         // Lists are copied after every 32nd addition.
         "sum" => 1 + length() / 32,
-        "lines" => return cost_of_method("splitlines", text, size),
-        "format" | "split" => return cost_of_method(name, text, size),
+        "lines" => return cost_of_method("splitlines", text, &[], size),
+        "join" => {
+            let joiner = arguments.get(1).and_then(Value::as_str).unwrap_or_default();
+            return cost_of_method(name, joiner, arguments, size);
+        }
+        "format" | "replace" | "split" => {
+            return cost_of_method(name, text, arguments.get(1..).unwrap_or_default(), size);
+        }
         _ => 1,
     };
     size.saturating_mul(times)
@@ -182,6 +201,10 @@ fn check(state: &State, values: &[Value], cost: impl FnOnce(usize) -> usize) -> 
     let cost = cost(size);
     if cost > MAX_WALK {
         return Err(ErrorKind::OutOfFuel.into());
+    }
+    if cost > LARGE {
+        // A text that grows has up to twice its length.
+        check_memory(2 * cost).map_err(|error| invalid(error.to_string()))?;
     }
     state.consume_fuel((cost.saturating_sub(size) / FUEL_BYTES) as u64)
 }
