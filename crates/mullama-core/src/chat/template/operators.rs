@@ -28,6 +28,11 @@ pub(super) fn checked(source: &str) -> Result<String, String> {
                 if let Some(word) = checks.keyword_as_variable(&tokens) {
                     return Err(format!("line {line}: `{word}` cannot be the name of a variable"));
                 }
+                if let Some(parameter) = checks.default_from_parameter(&tokens) {
+                    return Err(format!(
+                        "line {line}: a parameter's default value refers to the parameter `{parameter}`"
+                    ));
+                }
                 checks.tag(&tokens);
                 slices = checks.slices;
                 if slices > MAX_SLICES {
@@ -159,6 +164,27 @@ impl Checks<'_> {
             };
             (is_keyword && is_assigned()).then(|| self.text(token))
         })
+    }
+
+    /// The parameter that the default value of a macro's other parameter refers to. Minijinja does not find its value.
+    fn default_from_parameter(&self, tokens: &[Token]) -> Option<&str> {
+        let [first, _, opening, ..] = tokens else { return None };
+        if !self.source.starts_with("{%") || !self.is(first, "macro") || !self.is(opening, "(") {
+            return None;
+        }
+        let mut names = Vec::new();
+        for part in self.split(tokens, 3..opening.after - 1, &[","]) {
+            let (name, default) = tokens[part].split_first()?;
+            for (index, token) in default.iter().enumerate() {
+                let follows = |sign| index > 0 && self.is(&default[index - 1], sign);
+                let is_variable = token.kind == Kind::Name && !follows(".") && !follows("|");
+                if is_variable && names.contains(&self.text(token)) {
+                    return Some(self.text(token));
+                }
+            }
+            names.push(self.text(name));
+        }
+        None
     }
 
     /// The variables of a loop.
@@ -470,6 +496,17 @@ mod tests {
         ] {
             let failure = checked(&format!("\n{source}")).expect_err(source);
             assert!(failure.starts_with("line 2: "), "{failure}");
+        }
+    }
+
+    #[test]
+    fn defaults_from_other_parameters_are_rejected() {
+        let failure = checked("\n{% macro m(a, b=[a.c]) %}{% endmacro %}").unwrap_err();
+        assert!(failure.starts_with("line 2: ") && failure.contains("`a`"), "{failure}");
+        for source in
+            ["{% macro m(a, b=x.a, c='a', d=x|a) %}", "{% macro m() %}", "{{ macro(a, b=a) }}"]
+        {
+            assert!(checked(source).is_ok(), "{source}");
         }
     }
 }

@@ -1,19 +1,24 @@
 //! What chat templates may use of Jinja2 and of Python's strings and lists, in addition to minijinja and its crate of
 //! Python methods.
 
-use minijinja::value::{Kwargs, Value, ValueKind, from_args};
+use minijinja::value::{Kwargs, Rest, Value, ValueKind, from_args};
 use minijinja::{Environment, Error, ErrorKind, filters};
+use minijinja_contrib::filters::{filesizeformat, striptags};
+use minijinja_contrib::globals::{cycler, joiner};
 
 use super::bounds::invalid;
 
 /// Maximum width that a text is padded to, also in a field of `str.format`.
 pub(super) const MAX_WIDTH: usize = 10_000;
 
-/// Adds filters, and the variables that `transformers` always defines.
+/// Adds filters and functions, and the variables that `transformers` always defines.
 pub(super) fn extend(environment: &mut Environment<'static>) {
     for name in ["tools", "documents"] {
         environment.add_global(name, Value::from(()));
     }
+    environment.add_function("cycler", |items: Rest<Value>| cycler(items.0));
+    environment.add_function("joiner", joiner);
+    environment.add_filter("filesizeformat", filesizeformat);
     for name in ["length", "count"] {
         environment.add_filter(name, length);
     }
@@ -21,6 +26,15 @@ pub(super) fn extend(environment: &mut Environment<'static>) {
         environment.add_filter(name, default);
     }
     environment.add_filter("int", int);
+}
+
+/// Adds filters that traverse a text. Their callers limit its size.
+pub(super) fn extend_texts(environment: &mut Environment<'static>) {
+    environment.add_filter("center", |text: &str, width: Option<usize>| {
+        centered(text, width.unwrap_or(80), " ")
+    });
+    environment.add_filter("striptags", striptags);
+    environment.add_filter("truncate", truncate);
     environment.add_filter("wordcount", |text: &str| text.split_whitespace().count());
 }
 
@@ -71,6 +85,29 @@ fn int(
         ValueKind::String => read(value.as_str().unwrap_or_default()).unwrap_or(default),
         _ => default,
     })
+}
+
+/// A text of at most `length` characters, cut at a space unless `killwords` is set, with `end` in place of the rest.
+fn truncate(
+    text: &str,
+    length: Option<usize>,
+    killwords: Option<bool>,
+    end: Option<String>,
+    options: Kwargs,
+) -> Result<String, Error> {
+    let length = length.or(options.get("length")?).unwrap_or(255);
+    let killwords = killwords.or(options.get("killwords")?).unwrap_or_default();
+    let end = end.or(options.get("end")?).unwrap_or_else(|| "...".to_owned());
+    let leeway = options.get::<Option<usize>>("leeway")?.unwrap_or(5);
+    options.assert_all_used()?;
+    let kept = length.checked_sub(end.chars().count());
+    let kept = kept.ok_or_else(|| invalid(format!("`end` has more than {length} characters")))?;
+    if text.chars().count() <= length.saturating_add(leeway) {
+        return Ok(text.to_owned());
+    }
+    let start = text.char_indices().nth(kept).map_or(text, |(at, _)| &text[..at]);
+    let start = if killwords { start } else { start.rsplit_once(' ').map_or(start, |it| it.0) };
+    Ok(start.to_owned() + &end)
 }
 
 /// Calls a method of a string or a list; `None` if there is no such method here.
@@ -143,15 +180,12 @@ fn method_of_text(text: &str, method: &str, arguments: &[Value]) -> Result<Optio
         "ljust" | "rjust" | "center" => {
             let (width, fill): (usize, Option<&str>) = from_args(arguments)?;
             let fill = fill.unwrap_or(" ");
-            let padding = padding(text, width, fill)?;
-            let count = padding.chars().count();
-            let before = match method {
-                "ljust" => 0,
-                "rjust" => count,
-                // Python puts the odd character on the left if the width is odd.
-                _ => count / 2 + (count & width & 1),
-            };
-            format!("{}{text}{}", fill.repeat(before), fill.repeat(count - before)).into()
+            match method {
+                "ljust" => text.to_owned() + &padding(text, width, fill)?,
+                "rjust" => padding(text, width, fill)? + text,
+                _ => centered(text, width, fill)?,
+            }
+            .into()
         }
         "swapcase" => {
             from_args::<()>(arguments)?;
@@ -190,6 +224,13 @@ fn words_from_the_end(text: &str, most: usize) -> Vec<&str> {
         rest = rest[..start].trim_end();
     }
     words
+}
+
+fn centered(text: &str, width: usize, fill: &str) -> Result<String, Error> {
+    let count = padding(text, width, fill)?.chars().count();
+    // Python puts the odd character on the left if the width is odd.
+    let before = count / 2 + (count & width & 1);
+    Ok(format!("{}{text}{}", fill.repeat(before), fill.repeat(count - before)))
 }
 
 pub(super) fn too_wide() -> Error {
@@ -232,6 +273,18 @@ mod tests {
                 "3 -2 1 0 255",
             ),
             ("{{ 'a  b c'|wordcount }}", "3"),
+            ("{{ 'foo bar baz qux'|truncate(9) }}", "foo..."),
+            ("{{ 'foo bar baz qux'|truncate(9, true) }}", "foo ba..."),
+            ("{{ 'foo bar baz qux'|truncate(11) }}", "foo bar baz qux"),
+            (
+                "{{ 'foo bar baz qux'|truncate(length=11, killwords=true, leeway=0) }}",
+                "foo bar ...",
+            ),
+            ("{{ 'foobar foobar'|truncate(8, false, '>', leeway=0) }}", "foobar>"),
+            ("[{{ 'ab'|center(5) }}] {{ '<b>a</b> &amp; b'|striptags }}", "[  ab ] a & b"),
+            ("{{ 13000|filesizeformat }} {{ 'a b/é'|urlencode }}", "13.0 kB a%20b/%C3%A9"),
+            ("{% set x = joiner(';') %}{{ x() }}a{{ x() }}b{{ x() }}", "a;b;"),
+            ("{% set x = cycler(1, 2) %}{{ x.next() }}{{ x.next() }}{{ x.next() }}", "121"),
             (
                 "{{ 'a-b-c'.rsplit('-', 1) }} {{ 'a-b-c'.rsplit('-') }}",
                 "['a-b', 'c'] ['a', 'b', 'c']",
@@ -266,6 +319,8 @@ mod tests {
             ("{{ 'a'.index('b') }}", "`b` is not in the text"),
             ("{{ 'a'.partition('') }}", "separator is empty"),
             ("{{ 'a'|int(base=1) }}", "base 1"),
+            ("{{ 'abc'|truncate(2) }}", "more than 2 characters"),
+            ("{{ 'a'|center(1000000000) }}", "would be padded"),
             ("{{ 'a'|default(x=1) }}", "x"),
         ] {
             let failure = Jinja::new(source).unwrap().render_with(serde_json::json!({}));

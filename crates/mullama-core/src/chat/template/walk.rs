@@ -10,6 +10,7 @@ use mullama_base::check_memory;
 
 use super::bounds::{FUEL, RenderBounds, invalid};
 use super::operators::WALKED;
+use super::python::extend_texts;
 
 /// Maximum size in bytes of values that are walked in one step, as text.
 const MAX_WALK: usize = 32 << 20;
@@ -22,10 +23,11 @@ const LARGE: usize = 1 << 20;
 /// Number of bytes after which fuel is consumed.
 const STEP: usize = 16 << 10;
 
-/// Minijinja's filters that walk their arguments.
-const FILTERS: [&str; 24] = [
+/// Filters that walk their arguments.
+const FILTERS: [&str; 29] = [
     "attr",
     "capitalize",
+    "center",
     "dictsort",
     "e",
     "escape",
@@ -43,11 +45,15 @@ const FILTERS: [&str; 24] = [
     "sort",
     "split",
     "string",
+    "striptags",
     "sum",
     "title",
     "trim",
+    "truncate",
     "unique",
     "upper",
+    "urlencode",
+    "wordcount",
 ];
 
 /// Minijinja's tests that walk their arguments.
@@ -265,12 +271,13 @@ fn size_of(state: &State, value: &Value) -> Result<usize, Error> {
     Ok(size)
 }
 
-/// Calls a filter or a test of minijinja. Names refer to ours in the template's environment, so it has another one.
+/// Calls a filter or a test by its name. Names refer to ours in the template's environment, so it has another one.
 fn within<T>(state: &State, call: impl FnOnce(&mut State) -> Result<T, Error>) -> Result<T, Error> {
     static BUILTINS: OnceLock<Environment<'static>> = OnceLock::new();
     let builtins = BUILTINS.get_or_init(|| {
         let mut environment = Environment::new();
         environment.set_fuel(Some(FUEL));
+        extend_texts(&mut environment);
         environment
     });
     let mut inner = builtins.empty_state();
