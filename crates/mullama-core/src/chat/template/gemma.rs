@@ -136,7 +136,8 @@ impl Writer<'_> {
     fn array(&mut self, schema: &Map<String, Value>, place: &str) -> Result<String> {
         let (least, most) = self.schema.counts(place)?;
         let (open, close) = (self.open_with("["), self.lark.terminal("\"]\""));
-        if most == Some(0) {
+        let is_empty = most == Some(0) || schema.get("items") == Some(&Value::Bool(false));
+        if is_empty && least == 0 {
             return Ok(format!("{open} {close}"));
         }
         let item = if schema.contains_key("items") {
@@ -178,7 +179,7 @@ impl Writer<'_> {
         // From last to first: the rule if no property has been written before, and the rule if one has.
         let (mut begin, mut go_on) = (Some(String::new()), String::new());
         for name in names.into_iter().rev() {
-            if name.contains([':', '}']) {
+            if name.is_empty() || name.contains([':', '}']) {
                 return Err(unusable(&format!("the name `{name}` at #{place} cannot be written")));
             }
             if properties[name] == false && !required.contains(name) {
@@ -233,13 +234,13 @@ impl Writer<'_> {
     }
 }
 
-/// The values that a schema enumerates, of the types that it allows.
+/// The values that a schema enumerates.
 fn listed_values<'a>(
     schema: &'a Map<String, Value>,
     place: &str,
 ) -> Result<Option<Vec<&'a Value>>> {
     let listed = schema.get("enum").and_then(Value::as_array);
-    let mut values: Vec<&Value> = match (schema.get("const"), listed) {
+    let values: Vec<&Value> = match (schema.get("const"), listed) {
         (None, None) => return Ok(None),
         (Some(value), None) => vec![value],
         (None, Some(values)) => values.iter().collect(),
@@ -251,28 +252,10 @@ fn listed_values<'a>(
     {
         return Err(unsupported_keyword(other, place));
     }
-    let types = types(schema);
-    values.retain(|value| {
-        types.as_ref().is_none_or(|types| types.iter().any(|it| is_of_type(value, it)))
-    });
     if values.is_empty() {
         return Err(unusable(&format!("no value matches the schema at #{place}")));
     }
     Ok(Some(values))
-}
-
-fn is_of_type(value: &Value, name: &str) -> bool {
-    match value {
-        Value::Null => name == "null",
-        Value::Bool(_) => name == "boolean",
-        Value::Number(number) => {
-            let is_whole = || number.as_f64().is_some_and(|number| number.fract() == 0.0);
-            name == "number" || name == "integer" && is_whole()
-        }
-        Value::String(_) => name == "string",
-        Value::Array(_) => name == "array",
-        Value::Object(_) => name == "object",
-    }
 }
 
 /// Whether a choice names types, and only those of the schema around it.

@@ -3,7 +3,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::keywords::count;
+use super::keywords::{count, types};
 
 /// Keywords that apply several schemas to the same value, which may evaluate its properties and items.
 const EVALUATING: [&str; 8] =
@@ -19,7 +19,7 @@ pub(super) fn rewrite(schema: &mut Map<String, Value>) -> bool {
     rewrite_unevaluated(schema);
     rewrite_dependencies(schema);
     rewrite_property_names(schema);
-    rewrite_property_count(schema)
+    rewrite_property_count(schema) && rewrite_listed(schema)
 }
 
 /// Whether a schema allows every value.
@@ -203,6 +203,36 @@ fn rewrite_property_count(schema: &mut Map<String, Value>) -> bool {
     true
 }
 
+/// `enum` and `const`: removes the values of types that the schema does not name. Returns whether any is left.
+fn rewrite_listed(schema: &mut Map<String, Value>) -> bool {
+    let Some(names) = types(schema) else { return true };
+    let is_allowed = |value: &Value| names.iter().any(|name| is_of_type(value, name));
+    let listed = schema.get("enum").and_then(Value::as_array);
+    let listed: Option<Vec<Value>> =
+        listed.map(|values| values.iter().filter(|it| is_allowed(it)).cloned().collect());
+    if schema.get("const").is_some_and(|value| !is_allowed(value)) {
+        return false;
+    }
+    let Some(listed) = listed else { return true };
+    let is_possible = !listed.is_empty();
+    schema["enum"] = listed.into();
+    is_possible
+}
+
+fn is_of_type(value: &Value, name: &str) -> bool {
+    match value {
+        Value::Null => name == "null",
+        Value::Bool(_) => name == "boolean",
+        Value::Number(number) => {
+            let is_whole = || number.as_f64().is_some_and(|number| number.fract() == 0.0);
+            name == "number" || name == "integer" && is_whole()
+        }
+        Value::String(_) => name == "string",
+        Value::Array(_) => name == "array",
+        Value::Object(_) => name == "object",
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -258,6 +288,12 @@ mod tests {
                 json!({"$schema": "http://json-schema.org/draft-07/schema#"}),
             ),
             (json!({"not": {}}), json!(false)),
+            (
+                json!({"type": ["integer", "null"], "enum": ["a", 1.0, null, 0.5]}),
+                json!({"type": ["integer", "null"], "enum": [1.0, null]}),
+            ),
+            (json!({"type": "string", "enum": [1]}), json!(false)),
+            (json!({"type": "string", "const": 1}), json!(false)),
             (
                 json!({"unevaluatedProperties": false, "unevaluatedItems": {"type": "null"}}),
                 json!({"additionalProperties": false, "items": {"type": "null"}}),

@@ -158,6 +158,15 @@ fn scaled(mut number: f64) -> f64 {
     number
 }
 
+/// The types that a schema names.
+pub(crate) fn types(schema: &Map<String, Value>) -> Option<Vec<&str>> {
+    match schema.get("type")? {
+        Value::String(name) => Some(vec![name]),
+        Value::Array(names) => names.iter().map(Value::as_str).collect(),
+        _ => None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;

@@ -18,7 +18,7 @@ use llguidance::api::{GrammarInit, ParserLimits, TopLevelGrammar};
 use llguidance::panic_utils::catch_unwind;
 use serde_json::{Map, Value, json};
 
-pub(crate) use self::simplified::types;
+pub(crate) use self::keywords::types;
 use self::simplified::{MAX_DEPTH, is_too_deep, simplified};
 pub(crate) use self::subschemas::escaped;
 use self::subschemas::{MAX_REFERENCES, children, children_mut, target, visit};

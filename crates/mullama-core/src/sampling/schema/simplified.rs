@@ -11,7 +11,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 
 use serde_json::{Map, Value, json};
 
-use super::keywords::{COUNTS, MAX_COUNT, count};
+use super::keywords::{COUNTS, MAX_COUNT, count, types};
 use super::subschemas::{
     MAX_REFERENCES, children_mut, escaped, reference_to, referred_place, target,
 };
@@ -283,15 +283,6 @@ fn listed_values(schema: &Map<String, Value>) -> Option<Vec<&Value>> {
     match (schema.get("const"), schema.get("enum")) {
         (Some(value), _) => Some(vec![value]),
         (None, Some(Value::Array(values))) => Some(values.iter().collect()),
-        _ => None,
-    }
-}
-
-/// The types that a schema names.
-pub(crate) fn types(schema: &Map<String, Value>) -> Option<Vec<&str>> {
-    match schema.get("type")? {
-        Value::String(name) => Some(vec![name]),
-        Value::Array(names) => names.iter().map(Value::as_str).collect(),
         _ => None,
     }
 }
