@@ -1,6 +1,6 @@
 //! Iterables as arguments, which may have no end.
 
-use mullama::{Error, ErrorKind};
+use mullama::{Error, ErrorKind, Token, check_memory};
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyByteArray, PyBytes, PyDict, PyIterator, PySet, PyString};
@@ -15,8 +15,8 @@ const MAX_TOKENS: usize = 1 << 24;
 /// The same for everything else. The values of nested lists and dicts count.
 const MAX_VALUES: usize = 1 << 20;
 
-/// How often signals are checked: the main thread handles Ctrl-C only then.
-const SIGNAL_CHECK_INTERVAL: usize = 1 << 12;
+/// How often signals and available memory are checked: the main thread handles Ctrl-C only then.
+const CHECK_INTERVAL: usize = 1 << 12;
 
 /// Counts the items of one argument.
 pub struct Count<'a> {
@@ -24,13 +24,15 @@ pub struct Count<'a> {
     name: &'a str,
     is_option: bool,
     most: usize,
+    /// The memory in bytes that further conversions of an item may take.
+    size: usize,
     seen: usize,
 }
 
 impl<'a> Count<'a> {
     /// Counts the values of an option or an argument of this name.
     pub fn of_option(name: &'a str) -> Self {
-        Self { name, is_option: true, most: MAX_VALUES, seen: 0 }
+        Self { name, is_option: true, most: MAX_VALUES, size: 256, seen: 0 }
     }
 
     /// Counts items such as texts; `name` is their name in error messages.
@@ -39,7 +41,7 @@ impl<'a> Count<'a> {
     }
 
     pub fn of_tokens() -> Self {
-        Self { most: MAX_TOKENS, ..Self::of("token ids") }
+        Self { most: MAX_TOKENS, size: size_of::<Token>(), ..Self::of("token ids") }
     }
 
     /// Counts without a limit, for values that mullama has created.
@@ -51,11 +53,16 @@ impl<'a> Count<'a> {
         self.name
     }
 
-    /// Counts one item. Fails if there are too many, or if an exception interrupts the main thread.
+    /// Counts one item. Fails if there are too many, if memory is scarce, or if an exception interrupts the main
+    /// thread.
     pub fn add(&mut self, py: Python<'_>) -> PyResult<()> {
         self.expect(1)?;
         self.seen += 1;
-        if self.seen.is_multiple_of(SIGNAL_CHECK_INTERVAL) { py.check_signals() } else { Ok(()) }
+        if self.seen.is_multiple_of(CHECK_INTERVAL) {
+            check_memory(self.seen * self.size).map_err(|_| self.no_memory())?;
+            py.check_signals()?;
+        }
+        Ok(())
     }
 
     /// Fails if this many further items are too many.

@@ -13,7 +13,8 @@ GREEDY = {"temperature": 0, "max_tokens": 16}
 
 def at_once(work, count):
     """Runs `work(0)` to `work(count - 1)` on threads that start simultaneously."""
-    barrier = threading.Barrier(count)
+    # Without enough memory, not all of them start.
+    barrier = threading.Barrier(count, timeout=60)
 
     def start(index):
         barrier.wait()

@@ -32,7 +32,7 @@ pub use model::TypedCompletion;
 pub use model::{Capabilities, Chat, ChatTurn, Compacted, Compaction, Model, SummaryError};
 pub use mullama_base::{CancelToken, Error, ErrorKind, Naming, Rendered, Result};
 #[doc(hidden)]
-pub use mullama_base::{check_threads, shortened, thread_error};
+pub use mullama_base::{check_memory, check_threads, shortened, thread_error};
 pub use mullama_gguf::{GgufHeader, MetadataValue, TensorInfo, TensorType};
 pub use options::{
     AllReduce, AllReduceType, Allowed, ByteSize, ChatFields, ChatOptions, Companion, ContextParams,
