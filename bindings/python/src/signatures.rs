@@ -55,7 +55,7 @@ macro_rules! option_names {
         "prompt_lookup=None, draft=None, draft_max=None, priority=None, client=None, ",
         "request_id=None, prompt_progress=None, logprobs=None, tools=None, tool_choice=None, ",
         "parallel_tool_calls=None, response_format=None, reasoning=None, reasoning_budget=None, ",
-        "parse_special=None, continue_final_message=None, template_kwargs=None",
+        "parse_special=None, continue_final_message=None, chat_template=None, template_kwargs=None",
     ) };
     (embed) => { concat!(
         "pooling=None, normalize=None, dimensions=None, truncate=None, add_special=None, ",

@@ -709,6 +709,21 @@ def test_templates_that_loop_or_fail(template):
         assert model.generate("The capital of France is", max_tokens=2).tokens
 
 
+@pytest.mark.parametrize("template", [*BROKEN.values(), *RUNAWAY.values()])
+def test_templates_of_requests_that_fail(demo, template):
+    with pytest.raises(mullama.TemplateError):
+        demo.chat([USER], chat_template=template)
+
+
+def test_a_template_applies_to_one_request(demo):
+    template = "<{{ messages[-1].content }}>"
+    assert demo.apply_chat_template([USER], chat_template=template) == f"<{USER['content']}>"
+    assert demo.apply_chat_template([USER]) != f"<{USER['content']}>"
+    with pytest.raises(mullama.InvalidArgumentError, match="not a name or a path") as raised:
+        demo.chat([USER], chat_template="llama3")
+    assert raised.value.context["option"] == "chat_template"
+
+
 def test_template_exceptions_are_reported(testkit):
     path = testkit("path", "chat-strict").strip()
     refused = pytest.raises(mullama.TemplateError, match="roles must alternate")

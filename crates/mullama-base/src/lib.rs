@@ -11,6 +11,7 @@ pub mod folders;
 mod memory;
 mod naming;
 mod printable;
+mod recent;
 mod shorten;
 mod similar;
 mod table;
@@ -27,6 +28,7 @@ pub use file::{
 pub use memory::check_memory;
 pub use naming::{Naming, Text};
 pub use printable::{printable, printable_prose};
+pub use recent::Recent;
 pub use shorten::shortened;
 pub use similar::{nearest, similar_by, similar_names, similarity};
 pub use table::{table, wrapped};

@@ -361,6 +361,38 @@ fn template_arguments_apply_to_one_request() {
 }
 
 #[test]
+fn a_template_applies_to_one_request() {
+    let template = "{% for message in messages %}<{{ message.content }}>{% endfor %}";
+    let own = options(json!({"chat_template": template, "max_tokens": 4}));
+    let messages = [Message::system("a"), Message::user("b")];
+    assert_eq!(DEMO.apply_chat_template(&messages, &own, true).unwrap(), "<a><b>");
+    let usual = DEMO.apply_chat_template(&messages, &greedy(), true).unwrap();
+    assert!(usual.contains("<|im_start|>"), "{usual}");
+
+    let alone = DEMO.generate("<b>", &own.generate).unwrap();
+    assert_eq!(DEMO.chat(&messages[1..], &own).unwrap().text, alone.text);
+    let stream = DEMO.stream_chat(&messages[1..], &own).unwrap();
+    assert_eq!(stream.map(|chunk| chunk.unwrap().text).collect::<String>(), alone.text);
+    let mut chat = DEMO.start_chat().with_options(own);
+    assert_eq!(chat.send("b").unwrap().text, alone.text);
+
+    let failure = |template: &str, more: Value| {
+        let mut chat = json!({"chat_template": template});
+        chat.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        DEMO.chat(&messages, &options(chat)).unwrap_err()
+    };
+    for template in ["llama3", "template.jinja", ""] {
+        let error = failure(template, json!({}));
+        assert_eq!(error.get("option"), Some("chat_template"), "{template}: {error}");
+    }
+    let error = failure("\n{{ 1", json!({}));
+    assert_eq!(error.kind(), ErrorKind::Template, "{error}");
+    assert!(error.to_string().contains("line 2"), "{error}");
+    let error = failure("{{ messages[0].content }}", json!({"tools": [definition("weather")]}));
+    assert_eq!(error.kind(), ErrorKind::Unsupported, "{error}");
+}
+
+#[test]
 fn partial_answers_are_continued() {
     let whole = DEMO.chat(&ask("What is the capital of France?"), &greedy()).unwrap();
     let (beginning, rest) = whole.text.split_at(whole.text.find("France").unwrap());

@@ -590,6 +590,8 @@ export interface ChatOptions extends GenerateOptions {
    * Default: false.
    */
   continueFinalMessage?: boolean;
+  /** A chat template (Jinja) for this chat. Default: the model's. */
+  chatTemplate?: string;
   /** Arguments for the chat template. Default: none. */
   templateKwargs?: Record<string, unknown>;
 }

@@ -477,6 +477,9 @@ class ChatOptions(GenerateOptions, total=False):
     """Whether the answer continues a last message of the assistant; the result then contains only
     the continuation. Otherwise the answer is a separate message. Default: false."""
 
+    chat_template: str | None
+    """A chat template (Jinja) for this chat. Default: the model's."""
+
     template_kwargs: Mapping[str, object] | None
     """Arguments for the chat template. Default: none."""
 

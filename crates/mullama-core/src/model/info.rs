@@ -57,10 +57,7 @@ impl ModelInfo {
     pub fn new(loaded: &Loaded, header: &GgufHeader, started: Started) -> Self {
         let weights = &loaded.weights;
         let metadata = weights.metadata();
-        let chat_template = loaded
-            .template_override
-            .clone()
-            .or_else(|| metadata.get("tokenizer.chat_template").cloned());
+        let chat_template = loaded.templates.source(weights);
         let embedding = loaded.embedders.info();
         let caps = chat_template.as_ref().and_then(|_| loaded.template_capabilities());
         let (tools, reasoning) = caps.unwrap_or_default();

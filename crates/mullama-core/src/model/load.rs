@@ -10,6 +10,7 @@ use super::defaults::ModelDefaults;
 use super::handle::{Model, Shared};
 use super::info::ModelInfo;
 use super::loaded::Loaded;
+use super::templates::ModelTemplates;
 use super::vision::{Vision, VisionLimits};
 use crate::chat::Templates;
 use crate::device::{DeviceSet, cuda};
@@ -149,9 +150,7 @@ impl Model {
             embedders: Embedders::new(embedding, Arc::clone(&weights)),
             vocab,
             grammars: Grammars::default(),
-            // Text can be generated without the template; only chats return the error.
-            templates: unusable.map_or_else(OnceLock::new, |error| OnceLock::from(Err(error))),
-            template_override: params.chat_template,
+            templates: ModelTemplates::new(params.chat_template, unusable),
             defaults: defaults.or(&recommended),
             adapters: Mutex::new(adapters.unwrap_or_default()),
             path: path.clone(),

@@ -4,17 +4,16 @@ use std::fs::File;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use mullama_base::Text;
-
 use super::defaults::ModelDefaults;
+use super::templates::ModelTemplates;
 use super::vision::Vision;
 use crate::chat::Templates;
 use crate::embedding::Embedders;
 use crate::engine::{AdapterSet, Fingerprint, Vocab, Weights, combine, fingerprint_of_file};
-use crate::options::{Lora, Prompt};
+use crate::options::{ChatOptions, Lora, Prompt};
 use crate::sampling::Grammars;
 use crate::scheduler::Engine;
-use crate::{Error, ErrorKind, Result, Token};
+use crate::{CancelToken, Result, Token};
 
 /// Everything that is freed when a model is closed.
 pub(super) struct Loaded {
@@ -27,9 +26,7 @@ pub(super) struct Loaded {
     pub weights: Arc<Weights>,
     /// For enforcing schemas and grammars.
     pub grammars: Grammars,
-    /// Compiled on first use.
-    pub templates: OnceLock<Result<Templates>>,
-    pub template_override: Option<String>,
+    pub templates: ModelTemplates,
     /// The defaults for requests: those stored with the model, or else those that its metadata
     /// recommend.
     pub defaults: ModelDefaults,
@@ -83,33 +80,17 @@ impl Loaded {
         }
     }
 
-    pub fn templates(&self) -> Result<&Templates> {
-        const CHAT_TEMPLATE_KEY: &str = "tokenizer.chat_template";
-        let compile = || {
-            let own = |key| self.weights.metadata_value(key);
-            let (template, tool_use) = match &self.template_override {
-                Some(template) => (Some(template.clone()), None),
-                None => (own(CHAT_TEMPLATE_KEY), own(&format!("{CHAT_TEMPLATE_KEY}.tool_use"))),
-            };
-            let template = template.ok_or_else(|| {
-                Error::new(ErrorKind::Template, "the model has no chat template")
-                    .with_hint(Text::with_names("give one as {chat_template}, or use `generate`"))
-            })?;
-            Templates::new(&self.vocab, &template, tool_use.as_deref())
-        };
-        if self.templates.get().is_none() {
-            match compile() {
-                // There may be enough memory next time.
-                Err(error) if error.kind() == ErrorKind::OutOfMemory => return Err(error),
-                compiled => _ = self.templates.set(compiled),
-            }
+    /// The template of a request, or else the model's.
+    pub fn templates(&self, options: &ChatOptions, cancel: &CancelToken) -> Result<Arc<Templates>> {
+        match &options.chat.chat_template {
+            Some(source) => self.templates.of_request(&self.vocab, source, cancel),
+            None => self.templates.own(&self.vocab, &self.weights),
         }
-        self.templates.get_or_init(compile).as_ref().map_err(Clone::clone)
     }
 
     /// Whether the template supports tools, and whether it can switch reasoning on and off.
     pub fn template_capabilities(&self) -> Option<(bool, bool)> {
-        let templates = self.templates().ok()?;
+        let templates = self.templates.own(&self.vocab, &self.weights).ok()?;
         Some((templates.take_tools(), templates.can_think()))
     }
 }

@@ -12,6 +12,7 @@ mod load;
 mod loaded;
 mod request;
 mod state;
+mod templates;
 #[cfg(feature = "schemars")]
 mod typed;
 mod vision;

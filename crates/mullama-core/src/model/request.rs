@@ -9,7 +9,8 @@ use super::loaded::Loaded;
 use super::vision::{PromptWithPictures, tokens_of};
 use crate::chat::{
     ChatCompletion, ChatStream, Message, PAST_DEADLINE, PICTURE, Pieces, Rendered, TEMPLATE_STACK,
-    TEMPLATE_TIME, TOO_LONG, count_pictures, fit, has_pictures, render, stays, template_error,
+    TEMPLATE_TIME, TOO_LONG, Templates, count_pictures, fit, has_pictures, render, stays,
+    template_error,
 };
 use crate::engine::{DeadlineWatch, PreparedPicture, run_on_new_thread};
 use crate::options::{ChatOptions, DraftMode, GenerateOptions, Lora, Overflow, Prompt, deadline};
@@ -62,6 +63,7 @@ enum Shorten {
 
 /// A rendered chat, with the pictures that are left in it.
 pub(super) struct RenderedChat {
+    templates: Arc<Templates>,
     rendered: Rendered,
     pictures: Vec<Arc<PreparedPicture>>,
     /// The first message that was not left out.
@@ -351,10 +353,10 @@ impl Model {
         began: Instant,
     ) -> Result<(PreparedRequest, AnswerReader)> {
         let loaded = self.loaded()?;
-        let RenderedChat { rendered, pictures, dropped, .. } = rendered;
+        let RenderedChat { templates, rendered, pictures, dropped, .. } = rendered;
         let Rendered { prompt, grammar, stops, preserved, reasoning, parser, begun } = rendered;
         let PromptWithPictures { tokens, media } =
-            tokens_of(loaded.templates()?, &loaded.vocab, &prompt, &pictures)?;
+            tokens_of(&templates, &loaded.vocab, &prompt, &pictures)?;
         // Texts of several tokens are part of the answer anyway.
         let preserved: Vec<_> = preserved
             .iter()
@@ -426,22 +428,24 @@ impl Model {
         let max_tokens = options.generate.max_tokens.or(loaded.defaults.options.max_tokens);
         let answer = max_tokens.map_or(n_ctx / 4, |most| (most as usize).min(n_ctx / 2));
         let rendered = run_on_new_thread(TEMPLATE_STACK, move || {
-            let (templates, vocab) = (loaded.templates()?, &loaded.vocab);
+            let (templates, vocab) = (loaded.templates(&options, &token)?, &loaded.vocab);
             let render = |messages: &[Message]| {
-                render(templates, vocab, messages, &options, add_generation_prompt, &token)
+                render(&templates, vocab, messages, &options, add_generation_prompt, &token)
             };
             let Some(steps) = steps else {
                 let rendered = render(&messages)?;
-                return Ok(RenderedChat { rendered, pictures, start: 0, dropped: (0, 0) });
+                let (start, dropped) = (0, (0, 0));
+                return Ok(RenderedChat { templates, rendered, pictures, start, dropped });
             };
             let fitted = fit(&messages, n_stored, n_ctx - answer, steps, |left, start| {
                 let rendered = render(left)?;
                 let pictures = pictures_from(&messages, n_stored, start, &pictures);
-                let size = tokens_of(templates, vocab, &rendered.prompt, &pictures)?.tokens.len();
+                let size = tokens_of(&templates, vocab, &rendered.prompt, &pictures)?.tokens.len();
                 Ok(((rendered, pictures), size))
             })?;
             let (rendered, pictures) = fitted.prompt;
             Ok(RenderedChat {
+                templates,
                 rendered,
                 pictures,
                 start: fitted.start.saturating_sub(n_stored),

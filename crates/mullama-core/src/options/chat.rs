@@ -41,6 +41,8 @@ options! {
         /// Whether the answer continues a last message of the assistant; the result then contains
         /// only the continuation. Otherwise the answer is a separate message.
         continue_final_message: bool = false,
+        /// A chat template (Jinja) for this chat. Default: the model's.
+        chat_template <- String,
         /// Arguments for the chat template. Default: none.
         template_kwargs <- Map<String, Value>,
     }

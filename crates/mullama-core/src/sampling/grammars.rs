@@ -2,22 +2,18 @@
 
 use std::sync::{Mutex, PoisonError};
 
+use mullama_base::Recent;
+
 use super::grammar::{Grammar, GrammarSpec};
 use super::guide::Guides;
-use super::recent::Recent;
 use crate::Result;
 use crate::engine::Vocab;
 
 /// Compiles grammars, and caches those that were used last: a large schema takes much longer to compile than to copy.
+#[derive(Default)]
 pub(crate) struct Grammars {
     guides: Guides,
     recent: Mutex<Recent<Grammar>>,
-}
-
-impl Default for Grammars {
-    fn default() -> Self {
-        Self { guides: Guides::default(), recent: Mutex::new(Recent::new()) }
-    }
 }
 
 impl Grammars {

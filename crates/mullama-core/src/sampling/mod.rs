@@ -13,7 +13,6 @@ mod guide;
 mod logits_adjuster;
 mod raw;
 mod reasoning;
-mod recent;
 mod refusal;
 mod sampler;
 mod schema;

@@ -178,12 +178,6 @@ fn check_header(path: &Path, header: &GgufHeader, vocab_only: bool) -> Result<()
 
 /// Rejects model options that have no effect or were probably meant differently.
 pub(crate) fn check_options(header: &GgufHeader, params: &ModelParams) -> Result<()> {
-    if let Some(template) = &params.chat_template
-        && !["{{", "{%"].iter().any(|mark| template.contains(mark))
-    {
-        let problem = "it has no {{ }} and no {% %}: give the text of a template (Jinja), not a name or a path";
-        return Err(Error::option("chat_template", problem));
-    }
     check_patterns(header, params)?;
     check_keys(header, params.metadata_overrides.as_ref())
 }

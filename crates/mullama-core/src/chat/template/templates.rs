@@ -33,10 +33,21 @@ pub(crate) struct Templates {
 impl Templates {
     /// Compiles a template, and the one for chats with tools if any, for a model with this vocabulary.
     pub fn new(vocab: &Vocab, source: &str, tool_use: Option<&str>) -> Result<Self> {
-        Self::with_tokens(&SpecialTokens::of(vocab), source, tool_use)
+        Self::compile(&SpecialTokens::of(vocab), source, tool_use, &CancelToken::new())
     }
 
-    fn with_tokens(tokens: &SpecialTokens, source: &str, tool_use: Option<&str>) -> Result<Self> {
+    /// Compiles the template of a request.
+    pub fn of_option(vocab: &Vocab, source: &str, cancel: &CancelToken) -> Result<Self> {
+        check_text(source)?;
+        Self::compile(&SpecialTokens::of(vocab), source, None, cancel)
+    }
+
+    fn compile(
+        tokens: &SpecialTokens,
+        source: &str,
+        tool_use: Option<&str>,
+        cancel: &CancelToken,
+    ) -> Result<Self> {
         let source = if source == CHATML { CHATML_TEMPLATE } else { source };
         let compile = || {
             let template = Jinja::new(source)?;
@@ -64,12 +75,13 @@ impl Templates {
             let specials = OnceLock::new();
             Ok(Self { engine, capabilities, with_tools, can_think, specials })
         };
-        compiled(compile)
+        compiled(compile, cancel)
     }
 
-    /// Refuses a template that cannot be compiled.
+    /// Rejects the template of an option if it cannot be compiled.
     pub fn check(source: &str) -> Result<()> {
-        compiled(|| Jinja::new(source).map(drop))
+        check_text(source)?;
+        compiled(|| Jinja::new(source).map(drop), &CancelToken::new())
     }
 
     /// Whether tools are rendered into the prompt.
@@ -101,10 +113,23 @@ impl Templates {
     }
 }
 
+/// Rejects a name or a path in place of a template.
+fn check_text(source: &str) -> Result<()> {
+    if ["{{", "{%"].iter().any(|mark| source.contains(mark)) {
+        return Ok(());
+    }
+    let problem =
+        "it has no {{ }} and no {% %}: give the text of a template (Jinja), not a name or a path";
+    Err(Error::option("chat_template", problem))
+}
+
 /// Runs a function that compiles templates, with the stack and within the bounds that they need.
-fn compiled<T: Send>(compile: impl FnOnce() -> Result<T, String> + Send) -> Result<T> {
+fn compiled<T: Send>(
+    compile: impl FnOnce() -> Result<T, String> + Send,
+    cancel: &CancelToken,
+) -> Result<T> {
     with_stack(STACK, || {
-        RenderBounds::run_within(CancelToken::new(), RenderInputs::default(), compile)
+        RenderBounds::run_within(cancel.clone(), RenderInputs::default(), compile)
     })?
     .map_err(|reason| {
         Error::new(ErrorKind::Template, format!("the chat template is invalid: {reason}"))

@@ -18,7 +18,8 @@ use crate::CancelToken;
 use crate::engine::with_stack;
 
 fn compile(source: &str) -> Result<Templates, String> {
-    Templates::with_tokens(&SpecialTokens::default(), source, None).map_err(|it| it.to_string())
+    Templates::compile(&SpecialTokens::default(), source, None, &CancelToken::new())
+        .map_err(|it| it.to_string())
 }
 
 fn render(source: &str, request: &Value) -> Result<(Value, ChatParser), String> {

@@ -9,16 +9,19 @@ const MAX_ENTRIES: usize = 8;
 const MAX_BYTES: usize = 1 << 20;
 
 /// The most recently used values.
-pub(super) struct Recent<T> {
+#[derive(Debug)]
+pub struct Recent<T> {
     /// The most recently used one last.
     entries: VecDeque<(String, T)>,
 }
 
-impl<T> Recent<T> {
-    pub const fn new() -> Self {
+impl<T> Default for Recent<T> {
+    fn default() -> Self {
         Self { entries: VecDeque::new() }
     }
+}
 
+impl<T> Recent<T> {
     /// The value that was computed from a text.
     pub fn get(&mut self, text: &str) -> Option<&T> {
         let index = self.entries.iter().position(|(known, _)| known == text)?;
@@ -48,7 +51,7 @@ mod tests {
 
     #[test]
     fn what_was_not_used_for_longest_is_dropped() {
-        let mut recent = Recent::new();
+        let mut recent = Recent::default();
         for index in 0..MAX_ENTRIES {
             recent.add(index.to_string(), index);
         }
@@ -61,7 +64,7 @@ mod tests {
 
     #[test]
     fn long_texts_push_others_out() {
-        let mut recent = Recent::new();
+        let mut recent = Recent::default();
         recent.add("a".repeat(MAX_BYTES / 2), 1);
         recent.add("b".repeat(MAX_BYTES / 2), 2);
         assert_eq!(recent.entries.len(), 2);
