@@ -82,6 +82,13 @@ const NEEDED: [Needed; 5] = [
 /// Maximum length of an embedding. Models have several thousand values.
 const MAX_EMBEDDING: i64 = 1 << 20;
 
+/// Maximum size of an attention head. Models have up to 576 values. For a quantised cache, the engine makes matrices of
+/// the square of it (`attn_rot_hadamard` in llama-kv-cache.cpp).
+const MAX_HEAD: i64 = 4096;
+
+/// Keys of the sizes of heads.
+const HEAD_SIZES: [&str; 2] = [".attention.key_length", ".attention.value_length"];
+
 /// Maximum length of a token in bytes. The longest tokens of models have some hundred bytes. The engine recurses once
 /// per byte and takes quadratic time.
 const MAX_TOKEN: u64 = 4096;
@@ -314,6 +321,11 @@ fn metadata_problem(key: &str, value: &MetadataValue) -> Option<String> {
         {
             Some(format!("is {length}; an embedding has at most {MAX_EMBEDDING} numbers"))
         }
+        MetadataValue::Int(size)
+            if HEAD_SIZES.iter().any(|name| key.contains(name)) && *size > MAX_HEAD =>
+        {
+            Some(format!("is {size}; a head has at most {MAX_HEAD} values"))
+        }
         MetadataValue::Int(dimensions)
             if key.ends_with(".rope.dimension_count") && dimensions % 2 != 0 =>
         {
@@ -339,6 +351,19 @@ fn head_problem(header: &GgufHeader) -> Option<String> {
     if !WITHOUT_HEADS.contains(&architecture) && matches!(heads, None | Some(MetadataValue::Int(0)))
     {
         return Some("it has no attention heads: attention.head_count is missing or 0".to_owned());
+    }
+    let length = header.architecture_number("embedding_length").unwrap_or_default();
+    // A list may have as few as one head for a layer; models with lists have embeddings of up to 16384 values.
+    let divisor = match heads {
+        Some(MetadataValue::Int(heads)) => *heads,
+        Some(_) => 4,
+        None => 0,
+    };
+    if header.architecture_number("attention.key_length").is_none()
+        && let Some(size) = length.checked_div(divisor)
+        && size > MAX_HEAD
+    {
+        return Some(format!("a head has {size} values, more than {MAX_HEAD}"));
     }
     let heads = header.architecture_number("attention.head_count").filter(|heads| *heads > 0)?;
     let kv = header.architecture_number("attention.head_count_kv").unwrap_or(heads);
