@@ -176,7 +176,8 @@ mod unix {
         assert_eq!(waiting.generate("Once", &endless()).unwrap_err().kind(), ErrorKind::Closed);
         // A model whose worker another model waits for.
         drop(other);
-        drop(stream);
+        // A stream that is read further does not wait either.
+        stream.for_each(drop);
     }
 
     pub fn exit(address: &str) {
@@ -309,6 +310,29 @@ fn invalid_worker_answers_are_errors() {
         // Not all of these are requested here.
         assert!(!survived || changed == 13, "{what}: nobody noticed");
         assert_answers(&beside, what);
+    }
+}
+
+#[test]
+fn results_that_do_not_arrive_are_errors() {
+    const GET_TENSOR: u8 = 8;
+    let _turn = lock_turn();
+    let worker = Worker::start();
+    for lost in 1..=4 {
+        let count = Arc::new(AtomicU64::new(0));
+        let network = Proxy::start(&worker.address, move |_, request, answer| {
+            if request[0] == GET_TENSOR && answer.is_some() {
+                let number = count.fetch_add(1, Ordering::SeqCst) + 1;
+                assert!(number != lost, "a connection is closed");
+            }
+        });
+        let answer = load_at(&[&network.address], all()).and_then(|model| {
+            let options = GenerateOptions::default().with_max_tokens(8).with_temperature(0.0);
+            model.generate("The capital of France is", &options)
+        });
+        let error = answer.map(|answer| answer.text).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Backend, "{lost}: {error:?}");
+        assert!(error.to_string().contains(&network.address), "{lost}: {error}");
     }
 }
 

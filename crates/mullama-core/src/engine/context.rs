@@ -295,11 +295,17 @@ impl Context {
         // logit for each token of the vocabulary, valid until the next step, which needs `&mut self`.
         unsafe {
             let logits = sys::llama_get_logits_ith(self.raw.as_ptr(), index as i32);
+            self.check_received()?;
             if logits.is_null() {
                 return Err(Error::new(ErrorKind::Internal, "the engine computed no logits"));
             }
             Ok(std::slice::from_raw_parts(logits, self.n_vocab))
         }
+    }
+
+    /// Fails if a worker has failed: the engine fetches results from workers on first use, after the step.
+    fn check_received(&self) -> Result<()> {
+        self.weights.settings.devices.check()
     }
 
     /// Size in bytes of a sequence's saved state.
@@ -362,6 +368,7 @@ impl Context {
         // length of the model's embeddings and is valid until the next step, which needs `&mut self`.
         unsafe {
             let row = sys::llama_get_embeddings_ith(self.raw.as_ptr(), index as i32);
+            self.check_received()?;
             outputs(row, width)
         }
     }
@@ -371,6 +378,7 @@ impl Context {
         // SAFETY: as above, with null for a sequence without an output.
         unsafe {
             let scores = sys::llama_get_embeddings_seq(self.raw.as_ptr(), sequence);
+            self.check_received()?;
             outputs(scores, width)
         }
     }

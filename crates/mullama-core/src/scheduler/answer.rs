@@ -54,6 +54,7 @@ impl SharedAnswer {
 }
 
 /// A weak reference to an answer that has not ended.
+#[derive(Clone)]
 pub(super) struct WeakAnswer(Weak<Mutex<Answer>>);
 
 impl WeakAnswer {

@@ -118,6 +118,8 @@ impl Engine {
     /// Cancels all requests, waits for the thread to end and frees the context.
     pub fn stop(&self) {
         self.thread.stop();
+        // The thread may still wait for a worker.
+        self.requests.end();
     }
 }
 

@@ -118,6 +118,12 @@ impl Registry {
         !named.is_empty()
     }
 
+    /// Ends all requests with their answers so far.
+    pub fn end(&self) {
+        let answers: Vec<_> = self.current().iter().map(|it| it.answer.clone()).collect();
+        answers.iter().filter_map(WeakAnswer::upgrade).for_each(|answer| answer.end_early());
+    }
+
     fn current(&self) -> MutexGuard<'_, Vec<Entry>> {
         let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
         entries.retain(|entry| entry.answer.upgrade().is_some());
