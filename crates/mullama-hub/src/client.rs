@@ -3,18 +3,19 @@
 use std::borrow::Cow;
 use std::fmt;
 use std::io::{self, Read as _};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
-use mullama_base::{CancelCallback, check_threads, thread_error};
+use mullama_base::CancelCallback;
 use ureq::http::{HeaderMap, HeaderValue, Uri, header};
 use ureq::tls::{Certificate, RootCerts, TlsConfig};
+use ureq::unversioned::transport::DefaultConnector;
 use ureq::{Agent, Body, http};
 
 use crate::address::{is_loopback, join, parse, same_origin, shown};
 use crate::proxy::EnvProxy;
+use crate::resolver::ThreadResolver;
 use crate::{CancelToken, Error, ErrorKind, PullOptions, Result};
 
 const MAX_REDIRECTS: u32 = 10;
@@ -201,7 +202,7 @@ impl AbortableAgent {
     fn new(cancel: &CancelToken, timeout: Duration, connections: usize, tls: TlsConfig) -> Self {
         let timeout = (timeout / 2).max(Duration::from_millis(1));
         let connect = Some(CONNECT_TIMEOUT.min(timeout));
-        let agent: Agent = Agent::config_builder()
+        let config = Agent::config_builder()
             .http_status_as_error(false)
             .max_redirects(0)
             .max_redirects_will_error(false)
@@ -216,8 +217,8 @@ impl AbortableAgent {
             .max_idle_connections_per_host(connections + 1)
             .tls_config(tls)
             .proxy(None)
-            .build()
-            .into();
+            .build();
+        let agent = Agent::with_parts(config, DefaultConnector::default(), ThreadResolver);
         let cut = agent.clone();
         Self { _on_cancel: cancel.on_cancel(move || cut.shutdown()), agent }
     }
@@ -317,10 +318,8 @@ impl Client {
                 builder = builder.header(header::IF_RANGE, version);
             }
         }
-        // ureq resolves names on a thread, and panics if it cannot start one.
-        check_threads(1).map_err(Failure::Permanent)?;
-        catch_unwind(AssertUnwindSafe(|| builder.call()))
-            .map_err(|_| Failure::Permanent(thread_error("a thread", "the system has no more")))?
+        builder
+            .call()
             .map_err(|error| {
                 if self.cancel.is_cancelled() {
                     return Failure::Permanent(Error::cancelled());
@@ -405,6 +404,14 @@ pub(crate) fn failed(url: &str, problem: &str) -> Error {
 
 /// The failure of a request that got no response.
 fn failure_of_call(url: &str, proxy: Option<&EnvProxy>, error: ureq::Error) -> Failure {
+    let error = match error {
+        // Our own error, of the resolver.
+        ureq::Error::Other(other) => match other.downcast::<Error>() {
+            Ok(error) => return Failure::Permanent(*error),
+            Err(other) => ureq::Error::Other(other),
+        },
+        error => error,
+    };
     let lasting = matches!(
         error,
         ureq::Error::BadUri(_) | ureq::Error::Http(_) | ureq::Error::ConnectProxyFailed(_)

@@ -74,6 +74,7 @@ mod progress;
 mod proxy;
 mod pull;
 mod registry;
+mod resolver;
 mod source;
 mod store;
 mod template;
