@@ -138,10 +138,11 @@ struct Inner {
 }
 
 impl Error {
-    /// Creates an error. The message should name its subject. Long messages and hints are shortened in the middle: see
-    /// [`shortened`](crate::shortened).
+    /// Creates an error. The message should name its subject. Long messages and hints are shortened in the middle (see
+    /// [`shortened`](crate::shortened)), and what controls a terminal is escaped (see [`printable`](crate::printable)):
+    /// they may quote files and servers.
     pub fn new(kind: ErrorKind, message: impl Into<Text>) -> Self {
-        let message = message.into().shortened();
+        let message = message.into().shortened().printable();
         Self(Box::new(Inner { kind, message, context: Vec::new(), hint: None, source: None }))
     }
 
@@ -200,7 +201,7 @@ impl Error {
     /// Sets the hint: what the user can do next.
     #[must_use]
     pub fn with_hint(mut self, hint: impl Into<Text>) -> Self {
-        self.0.hint = Some(hint.into().shortened());
+        self.0.hint = Some(hint.into().shortened().printable());
         self
     }
 
@@ -217,7 +218,7 @@ impl Error {
     #[must_use]
     pub fn at(mut self, place: &str) -> Self {
         let message = std::mem::take(&mut self.0.message);
-        self.0.message = Text::from(format!("{place}: ")).and(message);
+        self.0.message = Text::from(format!("{place}: ")).printable().and(message);
         self
     }
 

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::ops::Range;
 
+use crate::printable;
 use crate::shorten::omitted_range;
 
 /// The style in which a language writes option names.
@@ -101,14 +102,28 @@ impl Text {
 
     /// The text with `to` in place of each occurrence of `from`. Occurrences in option names are not replaced.
     pub(crate) fn replaced(&self, from: &str, to: &str) -> Self {
+        self.mapped(|part| part.replace(from, to), str::to_owned)
+    }
+
+    /// The text, safe to print on a terminal: see [`printable`].
+    pub(crate) fn printable(self) -> Self {
+        if matches!(printable(&self.text), Cow::Borrowed(_)) {
+            return self;
+        }
+        let printable = |part: &str| printable(part).into_owned();
+        self.mapped(printable, printable)
+    }
+
+    /// The text with functions applied to the parts between names, and to the names.
+    fn mapped(&self, of_text: impl Fn(&str) -> String, of_name: impl Fn(&str) -> String) -> Self {
         let mut text = Self::default();
         let mut end = 0;
         for name in &self.names {
-            text.text.push_str(&self.text[end..name.start].replace(from, to));
-            text.push_name(&self.text[name.clone()]);
+            text.text.push_str(&of_text(&self.text[end..name.start]));
+            text.push_name(&of_name(&self.text[name.clone()]));
             end = name.end;
         }
-        text.text.push_str(&self.text[end..].replace(from, to));
+        text.text.push_str(&of_text(&self.text[end..]));
         text
     }
 
@@ -192,6 +207,9 @@ mod tests {
         assert_eq!(text.render(Naming::Camel), "`top_k` {top_k}: `topK` or `topP`");
         assert_eq!(Text::name("top_k").render(Naming::Camel), "topK");
         assert_eq!(Text::with_names("").as_str(), "");
+        let mut hostile = Text::from("\x1b[2J ");
+        hostile.append(&Text::name("top_k\x07"));
+        assert_eq!(hostile.printable().render(Naming::Camel), "\\u001b[2J topK\\u0007");
         let replaced = Text::with_names("/a/top: {top_k} of /a/top").replaced("/a/top", "demo");
         assert_eq!(replaced.render(Naming::Camel), "demo: `topK` of demo");
     }

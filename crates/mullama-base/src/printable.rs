@@ -10,9 +10,10 @@ pub fn printable(text: &str) -> Cow<'_, str> {
     escape_chars(text, |c| is_control(c) || changes_direction(c))
 }
 
-/// Like [`printable`], but preserves the direction marks that some scripts need in running text.
+/// Like [`printable`], but preserves the direction marks that some scripts need in running text. Overrides of the
+/// direction are escaped, because they show other text than there is.
 pub fn printable_prose(text: &str) -> Cow<'_, str> {
-    escape_chars(text, is_control)
+    escape_chars(text, |c| is_control(c) || matches!(c, '\u{202d}' | '\u{202e}'))
 }
 
 fn is_control(c: char) -> bool {
@@ -55,5 +56,6 @@ mod tests {
         assert_eq!(printable("a\u{202e}b\u{2066}c"), "a\\u202eb\\u2066c");
         assert_eq!(printable("safe\revil\r\nline"), "safe\\u000devil\nline");
         assert_eq!(printable_prose("a\u{200f}b\x1b"), "a\u{200f}b\\u001b");
+        assert_eq!(printable_prose("a\u{202e}b\u{2067}"), "a\\u202eb\u{2067}");
     }
 }

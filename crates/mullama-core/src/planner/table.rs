@@ -4,14 +4,14 @@ use std::fmt::{self, Write as _};
 
 use super::plan::{Plan, PlannedDevice, Prediction};
 use crate::device::HOST;
-use mullama_base::{table, units, wrapped};
+use mullama_base::{printable, table, units, wrapped};
 
 /// Maximum width of a bar in characters.
 const WIDTH: u64 = 48;
 
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.text(None, false))
+        f.write_str(&printable(&self.text(None, false)))
     }
 }
 
