@@ -352,9 +352,9 @@ macro_rules! methods {
                 add_generation_prompt: bool,
                 options: Option<Options<ChatOptions>>,
             ) -> Returned<'py, Self, String> {
-                Self::blocking(slf, "apply_chat_template", move |model| {
-                    let options = with_defaults(options);
-                    model.apply_chat_template(&messages.0, &options, add_generation_prompt)
+                Self::awaited(slf, "apply_chat_template", move |model| async move {
+                    let (messages, options) = (messages.0, with_defaults(options));
+                    model.apply_chat_template_async(&messages, &options, add_generation_prompt).await
                 })
             }
 

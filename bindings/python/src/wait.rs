@@ -6,13 +6,14 @@
 //! the process.
 
 use std::marker::PhantomData;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
-use mullama::{Error, ErrorKind, check_threads, thread_error};
+use mullama::{Error, ErrorKind, check_memory, check_threads, thread_error};
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::inspect::PyStaticExpr;
 use pyo3::prelude::*;
@@ -181,16 +182,18 @@ impl Task {
 /// The threads on which coroutines' work runs.
 pub fn runtime() -> Result<&'static Runtime, Error> {
     const THREADS: usize = 2;
+    const STACK: usize = 2 << 20;
     static RUNTIME: OnceLock<Runtime> = OnceLock::new();
     if let Some(runtime) = RUNTIME.get() {
         return Ok(runtime);
     }
-    // tokio panics if it cannot create a thread.
+    // tokio panics if it cannot create a thread. Others may use up the threads and the memory meanwhile.
     check_threads(THREADS)?;
-    let runtime = Builder::new_multi_thread()
-        .worker_threads(THREADS)
-        .thread_name("mullama-async")
-        .build()
+    check_memory(THREADS * STACK)?;
+    let mut builder = Builder::new_multi_thread();
+    builder.worker_threads(THREADS).thread_name("mullama-async").thread_stack_size(STACK);
+    let runtime = catch_unwind(AssertUnwindSafe(|| builder.build()))
+        .map_err(|_| thread_error("threads for coroutines", "the system has no more"))?
         .map_err(|error| thread_error("threads for coroutines", &error).with_source(error))?;
     Ok(RUNTIME.get_or_init(|| runtime))
 }

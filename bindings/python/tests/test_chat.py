@@ -786,7 +786,7 @@ def test_timeouts_and_interrupts_stop_templates():
     with Model("demo", chat_template=template, n_gpu_layers=0) as model:
         with pytest.raises(mullama.TemplateError, match="line 1: it takes longer"):
             model.chat(question, timeout=0.2)
-        for call in (model.chat, model.stream_chat):
+        for call in (model.chat, model.stream_chat, model.apply_chat_template):
             interrupt = threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT))
             interrupt.start()
             with pytest.raises(KeyboardInterrupt):

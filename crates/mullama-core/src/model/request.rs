@@ -72,6 +72,13 @@ pub(super) struct RenderedChat {
     dropped: (usize, usize),
 }
 
+impl RenderedChat {
+    /// The prompt, as it is shown to users.
+    fn shown(&self) -> String {
+        self.rendered.prompt.text.replace(PICTURE, "<image>")
+    }
+}
+
 /// A request whose constraint is being compiled.
 struct PreparedRequest {
     loaded: Arc<Loaded>,
@@ -386,6 +393,27 @@ impl Model {
         options: &ChatOptions,
         add_generation_prompt: bool,
     ) -> Result<String> {
+        let rendering = self.render_prompt(messages, options, add_generation_prompt)?;
+        Ok(rendering.wait()?.shown())
+    }
+
+    /// As [`Model::apply_chat_template`], without blocking the thread while the template renders.
+    pub async fn apply_chat_template_async(
+        &self,
+        messages: &[Message],
+        options: &ChatOptions,
+        add_generation_prompt: bool,
+    ) -> Result<String> {
+        let rendering = self.render_prompt(messages, options, add_generation_prompt)?;
+        Ok(rendering.wait_async().await?.shown())
+    }
+
+    fn render_prompt(
+        &self,
+        messages: &[Message],
+        options: &ChatOptions,
+        add_generation_prompt: bool,
+    ) -> Result<Rendering> {
         let began = Instant::now();
         let loaded = self.loaded()?;
         check_overflow(options)?;
@@ -397,8 +425,7 @@ impl Model {
             }
             Vec::new()
         };
-        let rendered = self.render(messages, options, add_generation_prompt, began, pictures)?;
-        Ok(rendered.wait()?.rendered.prompt.text.replace(PICTURE, "<image>"))
+        self.render(messages, options, add_generation_prompt, began, pictures)
     }
 
     /// Renders on a separate thread, because templates are untrusted programs. With the overflow `Truncate` or
