@@ -10,6 +10,7 @@
 
 #include <algorithm>
 #include <string>
+#include <system_error>
 #include <thread>
 #include <vector>
 
@@ -56,11 +57,15 @@ int main(int count, char ** arguments) {
     setrlimit(RLIMIT_CORE, &no_core);
 #endif
     // Exits without running the modules' destructors, since the modules are in use.
-    std::thread([] {
-        while (std::fgetc(stdin) != EOF) {
-        }
-        std::_Exit(0);
-    }).detach();
+    try {
+        std::thread([] {
+            while (std::fgetc(stdin) != EOF) {
+            }
+            std::_Exit(0);
+        }).detach();
+    } catch (const std::system_error & error) {
+        fail((std::string("cannot start a thread (the limit is `ulimit -u`): ") + error.what()).c_str());
+    }
     if (!open_library(arguments[4])) {
         fail(problem());
     }

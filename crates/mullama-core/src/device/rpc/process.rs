@@ -93,7 +93,9 @@ impl Process {
             Ok(reader) => reader,
             Err(error) => {
                 end(&mut child);
-                return Err(format!("no thread could be started: {error}"));
+                return Err(format!(
+                    "no thread could be started: {error} (the limit of processes and threads is `ulimit -u`, or a container's pids limit)"
+                ));
             }
         };
         match connect(address, &mut child) {
