@@ -348,7 +348,10 @@ impl Client {
     pub fn retry<T>(&self, mut attempt: impl FnMut() -> (bool, Result<T, Failure>)) -> Result<T> {
         let mut failures = 0;
         let mut begun = Instant::now();
+        // The silence of all attempts since the last one that made progress.
+        let mut silence = Duration::ZERO;
         loop {
+            let started = Instant::now();
             let (progress, result) = attempt();
             let (error, wait) = match result {
                 Ok(value) => return Ok(value),
@@ -358,11 +361,14 @@ impl Client {
             self.cancel.check()?;
             if progress {
                 failures = 0;
+                silence = Duration::ZERO;
             }
             failures += 1;
+            silence += started.max(self.traffic.last()).elapsed();
             // A host that never responded is more likely misspelt than temporarily down.
             let reached = self.reached.load(Ordering::Relaxed);
-            let silent = begun.max(self.traffic.last()).elapsed() >= self.timeout;
+            let silent = begun.max(self.traffic.last()).elapsed() >= self.timeout
+                || silence >= self.timeout;
             if silent || failures > if reached { self.retries } else { self.retries.min(1) } {
                 let error = error.with_context("attempts", failures);
                 let hint = "check the name and the network";
