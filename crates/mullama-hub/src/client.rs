@@ -367,8 +367,8 @@ impl Client {
             silence += started.max(self.traffic.last()).elapsed();
             // A host that never responded is more likely misspelt than temporarily down.
             let reached = self.reached.load(Ordering::Relaxed);
-            let silent = begun.max(self.traffic.last()).elapsed() >= self.timeout
-                || silence >= self.timeout;
+            let silent =
+                begun.max(self.traffic.last()).elapsed() >= self.timeout || silence >= self.timeout;
             if silent || failures > if reached { self.retries } else { self.retries.min(1) } {
                 let error = error.with_context("attempts", failures);
                 let hint = "check the name and the network";
