@@ -2,6 +2,7 @@
 
 mod bounds;
 mod combined;
+mod ecma;
 mod endless;
 mod equivalent;
 mod keywords;
