@@ -65,6 +65,10 @@ pub fn restore<C: DeserializeOwned>(fields: &Bound<'_, PyAny>) -> PyResult<C> {
 /// Lists and dicts can contain themselves; no meaningful value is nested this deeply.
 const MAX_DEPTH: usize = 100;
 
+/// Options with JSON schemas. A whole number beyond 64 bits becomes a floating-point number, as in a schema that is given
+/// as text.
+const WITH_SCHEMAS: [&str; 3] = ["json_schema", "response_format", "tools"];
+
 /// The value of an option or argument as JSON. Errors contain its `name`.
 pub fn from_python(value: &Bound<'_, PyAny>, name: &str) -> PyResult<Value> {
     convert(value, &mut Count::of_option(name), 0)
@@ -138,7 +142,7 @@ fn number(value: &Bound<'_, PyAny>, name: &str) -> PyResult<Value> {
     if let Ok(number) = value.extract::<u64>() {
         return Ok(number.into());
     }
-    if value.is_instance_of::<PyInt>() {
+    if value.is_instance_of::<PyInt>() && !WITH_SCHEMAS.contains(&name) {
         return Err(problem(format!("{value} is too large")));
     }
     let Ok(float) = value.extract::<f64>() else {

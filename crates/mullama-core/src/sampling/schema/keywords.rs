@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 
 use super::bounds::{self, MAX_EXACT, is_above, is_below};
-use super::subschemas::visit;
+use super::subschemas::{target, visit};
 use crate::sampling::refusal::single_line;
 
 /// The types of values.
@@ -24,13 +24,31 @@ const MAX_OPTIONAL: usize = 3000;
 
 /// Fails for a keyword whose value is invalid or cannot be enforced. The error names its place.
 pub(super) fn check(schema: &Value) -> Result<(), String> {
-    visit(schema, "#", &mut |place, schema| match schema {
+    visit(schema, "#", &mut |place, part| match part {
         Value::Bool(_) => Ok(()),
-        Value::Object(keywords) => {
-            check_all(keywords).map_err(|reason| format!("{place}: {reason}"))
-        }
+        Value::Object(keywords) => check_all(keywords)
+            .and_then(|()| check_reference(keywords, schema))
+            .map_err(|reason| format!("{place}: {reason}")),
         other => Err(format!("{place}: expected an object, true or false, not {}", shown(other))),
     })
+}
+
+/// Fails for a reference to a place that the schema does not have. llguidance does not say where such a reference is.
+fn check_reference(keywords: &Map<String, Value>, root: &Value) -> Result<(), String> {
+    let reference = keywords.get("$ref").and_then(Value::as_str).unwrap_or_default();
+    // In a part with an id, places are those of the part.
+    let mut has_own_places = |place: &str, part: &Value| match part.get("$id") {
+        Some(_) if place != "#" => Err(String::new()),
+        _ => Ok(()),
+    };
+    let is_nowhere = reference.starts_with("#/")
+        && target(keywords, root).is_none()
+        && visit(root, "#", &mut has_own_places).is_ok();
+    if is_nowhere {
+        Err(format!("`$ref` leads nowhere: {}", single_line(reference)))
+    } else {
+        Ok(())
+    }
 }
 
 fn check_all(schema: &Map<String, Value>) -> Result<(), String> {
@@ -206,6 +224,7 @@ mod tests {
             (json!({"required": "a"}), "`required`"),
             (json!({"anyOf": []}), "`anyOf`"),
             (json!({"properties": []}), "`properties`"),
+            (json!({"$ref": "#/$defs/a"}), "`$ref` leads nowhere: #/$defs/a"),
             (json!(null), "expected an object"),
         ] {
             let schema = json!({"properties": {"a": {"items": part}}});

@@ -320,6 +320,10 @@ fn plain(reason: &str) -> String {
         return "`oneOf` cannot be enforced, because a value might match more than one of its schemas"
             .to_owned();
     }
+    if reason.contains("Regex is empty") {
+        return "no text matches all of its patterns, formats, lengths and listed values"
+            .to_owned();
+    }
     reason.to_owned()
 }
 
@@ -482,6 +486,7 @@ mod tests {
                 "more than one of its schemas",
             ),
             (json!({"properties": {"a": {"type": "string", "pattern": "(?=a)b"}}}), "(?=a)b"),
+            (json!({"type": "string", "pattern": "^a$", "minLength": 5}), "no text matches all"),
             (json!(false), "`false`"),
             (
                 json!({"type": "array", "minItems": {(format!("a{}", "é".repeat(99))): 1}}),
