@@ -859,3 +859,58 @@ fn tools_are_rejected_if_the_template_lacks_them() {
     assert_eq!(error.kind(), ErrorKind::Unsupported);
     assert!(error.to_string().contains("no place for tools"), "{error}");
 }
+
+/// A question, a call with this id, and its result.
+fn history(id: Option<&str>) -> Vec<Message> {
+    let function = json!({"name": "get_weather", "arguments": {"city": "Oslo"}});
+    let messages = json!([
+        {"role": "user", "content": "What is the weather?"},
+        {"role": "assistant", "content": null, "tool_calls": [
+            {"id": id, "type": "function", "function": function},
+        ]},
+        {"role": "tool", "tool_call_id": id, "content": "sleet"},
+        {"role": "user", "content": "Thanks"},
+    ]);
+    serde_json::from_value(messages).unwrap()
+}
+
+#[test]
+fn ids_of_calls_have_the_length_that_a_template_requires() {
+    const LOOP: &str = "{%- for call in message.tool_calls %}";
+    let check = "{%- if call.id | length != 9 %}{{- raise_exception('ids have 9 characters') }}{%- endif %}";
+    let template = templates::BRACKETS.replace(LOOP, &format!("{LOOP}{check}"));
+    let prompt = |template: &str, id| {
+        let params = ModelParams::default().with_chat_template(template);
+        let model = load("demo", params).unwrap();
+        model.apply_chat_template(&history(id), &greedy(), true).unwrap()
+    };
+    let id_in = |prompt: &str| {
+        let call = prompt.split("\"id\": \"").nth(1).unwrap().split('"').next().unwrap().to_owned();
+        let result = prompt.split("\"call_id\": \"").nth(1).unwrap().split('"').next().unwrap();
+        assert_eq!(call, result, "{prompt}");
+        call
+    };
+    assert_eq!(id_in(&prompt(&template, Some("abcdefghi"))), "abcdefghi");
+    assert_eq!(id_in(&prompt(&template, Some("call_0123456789abcdef"))).len(), 9);
+    assert_eq!(id_in(&prompt(&template, Some(""))).len(), 9);
+    let other = prompt(templates::BRACKETS, Some("call_0123456789abcdef"));
+    assert_eq!(id_in(&other), "call_0123456789abcdef");
+}
+
+#[test]
+fn calls_and_results_that_a_template_lacks_are_rejected() {
+    const PLAIN: &str = "{%- for message in messages %}\
+        {{- '<' + message.role + '>' + (message.content or '') }}{%- endfor %}";
+    const ANSWERS_ONLY: &str = "{%- for message in messages if message.role != 'tool' %}\
+        {{- message.role + (message.content or '') + (message.tool_calls or []) | tojson }}{%- endfor %}";
+    for (template, problem) in [
+        (PLAIN, "messages[1] has tool calls"),
+        (ANSWERS_ONLY, "messages[2] is the result of a tool"),
+    ] {
+        let model = load("demo", ModelParams::default().with_chat_template(template)).unwrap();
+        let error = model.chat(&history(Some("a")), &greedy()).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unsupported, "{error}");
+        assert!(error.to_string().contains(problem), "{error}");
+        model.chat(&ask("Hi"), &greedy().with_max_tokens(1)).unwrap();
+    }
+}

@@ -36,6 +36,15 @@ pub(super) struct Capabilities {
     pub preserve_reasoning: bool,
     #[serde(rename = "supports_reasoning_effort")]
     pub reasoning_effort: bool,
+    /// Tool calls of earlier answers are left out of the prompt.
+    #[serde(skip)]
+    pub drops_tool_calls: bool,
+    /// Results of tools are left out of the prompt.
+    #[serde(skip)]
+    pub drops_tool_results: bool,
+    /// Ids of calls other than nine letters and digits are rejected.
+    #[serde(skip)]
+    pub needs_short_call_ids: bool,
 }
 
 /// Words that occur in no template.
@@ -45,6 +54,9 @@ const PROBE_REASONING: &str = "mullama-thought";
 const PROBE_TOOL: &str = "mullama_tool";
 const PROBE_CALLS: [&str; 2] = ["mullama_called", "mullama_called_too"];
 const PROBE_ARGUMENT: &str = "mullama_argument";
+const PROBE_RESULT: &str = "mullama-answered";
+const SHORT_ID: &str = "call0000";
+const LONG_ID: &str = "call_0123456789abcde";
 
 impl Capabilities {
     pub fn of(template: &Jinja) -> Self {
@@ -84,17 +96,24 @@ impl Capabilities {
 
         // Content is a list of parts only if the template accepts nothing else.
         let takes_text = said || !typed_content;
-        let as_objects = Calls::render(template, takes_text, true, 1);
+        let as_objects = Calls::render(template, takes_text, true, 1, SHORT_ID);
         let object_arguments = as_objects.arguments_are_read && !as_objects.prompt.is_empty();
         let one = if object_arguments {
             as_objects
         } else {
-            Calls::render(template, takes_text, false, 1)
+            Calls::render(template, takes_text, false, 1, SHORT_ID)
         };
-        let two = Calls::render(template, takes_text, object_arguments, 2);
+        let two = Calls::render(template, takes_text, object_arguments, 2, SHORT_ID);
+        let with_long_id = Calls::render(template, takes_text, object_arguments, 1, LONG_ID);
+        let tool_calls = one.prompt.contains(PROBE_CALLS[0]) || one.prompt.contains(PROBE_ARGUMENT);
+        // A template that rejects the test conversation drops nothing.
+        let is_rendered = !one.prompt.is_empty();
         Self {
             tools: one.prompt.contains(PROBE_TOOL),
-            tool_calls: one.prompt.contains(PROBE_CALLS[0]) || one.prompt.contains(PROBE_ARGUMENT),
+            tool_calls,
+            drops_tool_calls: is_rendered && !tool_calls,
+            drops_tool_results: is_rendered && !one.prompt.contains(PROBE_RESULT),
+            needs_short_call_ids: is_rendered && with_long_id.prompt.is_empty(),
             parallel_tool_calls: two.prompt.contains(PROBE_CALLS[1]),
             object_arguments,
             system_role,
@@ -119,7 +138,14 @@ struct Calls {
 }
 
 impl Calls {
-    fn render(template: &Jinja, takes_text: bool, as_objects: bool, count: usize) -> Self {
+    /// Renders a chat with a number of calls. `id` is the start of their ids.
+    fn render(
+        template: &Jinja,
+        takes_text: bool,
+        as_objects: bool,
+        count: usize,
+        id: &str,
+    ) -> Self {
         let content = |text: &str| {
             if takes_text { json!(text) } else { json!([{"type": "text", "text": text}]) }
         };
@@ -135,7 +161,7 @@ impl Calls {
             };
             let function = [("name", Value::from(PROBE_CALLS[index])), ("arguments", arguments)];
             Value::from_pairs([
-                ("id", Value::from(format!("call0000{index}"))),
+                ("id", Value::from(format!("{id}{index}"))),
                 ("type", Value::from("function")),
                 ("function", Value::from_pairs(function)),
             ])
@@ -148,8 +174,8 @@ impl Calls {
         ]);
         let result = |index: usize| {
             Value::from(Serde(json!({
-                "role": "tool", "name": PROBE_CALLS[index], "tool_call_id": format!("call0000{index}"),
-                "content": content("a"),
+                "role": "tool", "name": PROBE_CALLS[index], "tool_call_id": format!("{id}{index}"),
+                "content": content(PROBE_RESULT),
             })))
         };
         let first = [message("user", "a"), calls].into_iter();

@@ -4,6 +4,7 @@ mod bounds;
 mod calls;
 mod capabilities;
 mod gemma;
+mod history;
 mod jinja;
 mod lark;
 mod marks;
@@ -108,6 +109,8 @@ pub(crate) fn render(
     let has_text = !prefill.trim().is_empty();
     let mut request = template_request(messages, options, add_generation_prompt, continues)?;
     let chosen = offer_tools(templates, options, &mut request)?;
+    let template = templates.capabilities(!chosen.tools.is_empty());
+    history::fit_to_template(&mut request["messages"], template)?;
     let (schema, asked) = constraints(templates, options, &chosen, &mut request, cancel)?;
 
     let marks = if options.chat.settled_parse_special() {

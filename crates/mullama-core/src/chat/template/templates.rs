@@ -84,9 +84,14 @@ impl Templates {
         compiled(|| Jinja::new(source).map(drop), &CancelToken::new())
     }
 
+    /// What the template supports that renders chats with tools, or without.
+    pub(super) fn capabilities(&self, has_tools: bool) -> Capabilities {
+        self.with_tools.filter(|_| has_tools).unwrap_or(self.capabilities)
+    }
+
     /// Whether tools are rendered into the prompt.
     pub fn take_tools(&self) -> bool {
-        self.with_tools.unwrap_or(self.capabilities).tools
+        self.capabilities(true).tools
     }
 
     /// Whether answers may start with reasoning that can be switched off.
