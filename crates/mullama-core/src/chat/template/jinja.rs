@@ -345,7 +345,10 @@ impl PythonJson<'_> {
                 Ok(())
             }
             ValueKind::None | ValueKind::Bool | ValueKind::Number => {
-                let written = serde_json::to_string(value);
+                let written = match python::float_of(value) {
+                    Some(number) => Ok(number),
+                    None => serde_json::to_string(value),
+                };
                 self.json.push_str(&written.map_err(|error| invalid(error.to_string()))?);
                 Ok(())
             }

@@ -2,7 +2,7 @@
 //! Python methods.
 
 use minijinja::value::{Kwargs, Rest, Value, ValueKind, from_args};
-use minijinja::{Environment, Error, ErrorKind, filters};
+use minijinja::{Environment, Error, ErrorKind, State, filters};
 use minijinja_contrib::filters::{filesizeformat, striptags};
 use minijinja_contrib::globals::{cycler, joiner};
 
@@ -10,6 +10,9 @@ use super::bounds::invalid;
 
 /// Maximum width that a text is padded to, also in a field of `str.format`.
 pub(super) const MAX_WIDTH: usize = 10_000;
+
+/// Maximum size in bytes of an indented text.
+const MAX_INDENTED: usize = 32 << 20;
 
 /// Adds filters and functions, and the variables that `transformers` always defines.
 pub(super) fn extend(environment: &mut Environment<'static>) {
@@ -32,6 +35,10 @@ pub(super) fn extend(environment: &mut Environment<'static>) {
 pub(super) fn extend_texts(environment: &mut Environment<'static>) {
     environment.add_filter("center", |text: &str, width: Option<usize>| {
         centered(text, width.unwrap_or(80), " ")
+    });
+    environment.add_filter("indent", indent);
+    environment.add_filter("string", |state: &State, value: Value| {
+        float_of(&value).map_or_else(|| filters::string(state, &value), |text| Ok(text.into()))
     });
     environment.add_filter("striptags", striptags);
     environment.add_filter("truncate", truncate);
@@ -72,19 +79,104 @@ fn int(
     if !(2..=36).contains(&base) {
         return Err(invalid(format!("there are no integers of base {base}")));
     }
-    let read = |text: &str| {
-        let text = text.trim();
-        let whole = i64::from_str_radix(text, base).ok().map(Value::from);
-        let number = || text.parse::<f64>().ok().filter(|number| number.is_finite());
-        whole.or_else(|| number().map(|number| Value::from(number as i64)))
-    };
     Ok(match value.kind() {
         ValueKind::Number if value.is_integer() => value,
-        ValueKind::Number => Value::from(f64::try_from(value)? as i64),
+        ValueKind::Number => whole(f64::try_from(value)?).unwrap_or(default),
         ValueKind::Bool => Value::from(i64::from(value.is_true())),
-        ValueKind::String => read(value.as_str().unwrap_or_default()).unwrap_or(default),
+        ValueKind::String => {
+            integer_in(value.as_str().unwrap_or_default(), base).unwrap_or(default)
+        }
         _ => default,
     })
+}
+
+/// The integer or the number that a text contains, as an integer.
+fn integer_in(text: &str, base: u32) -> Option<Value> {
+    let text = text.trim();
+    let (sign, digits) = text.split_at(usize::from(text.starts_with(['+', '-'])));
+    let prefix = match base {
+        2 => "0b",
+        8 => "0o",
+        16 => "0x",
+        _ => "",
+    };
+    let lower = digits.to_ascii_lowercase();
+    let digits = lower.strip_prefix(prefix).unwrap_or(&lower);
+    // Digits may be grouped: `1_000`.
+    let is_grouped = digits.split('_').all(|group| !group.is_empty());
+    let digits = if is_grouped { digits.replace('_', "") } else { digits.to_owned() };
+    let is_plain = digits.starts_with(|digit: char| digit.is_ascii_alphanumeric());
+    let integer = i128::from_str_radix(&format!("{sign}{digits}"), base).ok();
+    integer.filter(|_| is_plain).map(Value::from).or_else(|| whole(text.parse::<f64>().ok()?))
+}
+
+/// The whole part of a number, unless it is out of range.
+fn whole(number: f64) -> Option<Value> {
+    (number.abs() < i128::MAX as f64).then(|| Value::from(number as i128))
+}
+
+/// The text of a value that is a floating-point number.
+pub(super) fn float_of(value: &Value) -> Option<String> {
+    let is_float = value.kind() == ValueKind::Number && !value.is_integer();
+    is_float.then(|| f64::try_from(value.clone()).ok().map(float_text))?
+}
+
+/// A floating-point number as Python writes it: with an exponent from 1e16 on, and below 0.0001.
+fn float_text(number: f64) -> String {
+    if !number.is_finite() {
+        return number.to_string().to_lowercase();
+    }
+    let scientific = format!("{number:e}");
+    let exponent = scientific.split_once('e').and_then(|(_, digits)| digits.parse::<i32>().ok());
+    match (scientific.split_once('e'), exponent) {
+        (Some((digits, _)), Some(exponent)) if !(-4..16).contains(&exponent) => {
+            let sign = if exponent < 0 { '-' } else { '+' };
+            format!("{digits}e{sign}{:02}", exponent.abs())
+        }
+        _ => format!("{number:?}"),
+    }
+}
+
+/// A text whose lines are indented by a number of spaces, or by a text. The first line and lines without text are
+/// indented on request.
+fn indent(
+    text: &str,
+    width: Option<Value>,
+    first: Option<bool>,
+    blank: Option<bool>,
+    options: Kwargs,
+) -> Result<String, Error> {
+    let width = width.or(options.get("width")?);
+    let first = first.or(options.get("first")?).unwrap_or_default();
+    let blank = blank.or(options.get("blank")?).unwrap_or_default();
+    options.assert_all_used()?;
+    let margin = match &width {
+        None => " ".repeat(4),
+        Some(width) => match width.as_str() {
+            Some(text) => text.to_owned(),
+            None => {
+                let width = i64::try_from(width.clone())?;
+                padding("", usize::try_from(width).unwrap_or_default(), " ")?
+            }
+        },
+    };
+    let size = text.lines().count().saturating_mul(margin.len()).saturating_add(text.len());
+    if size > MAX_INDENTED {
+        return Err(invalid(format!("a text would be indented to more than {MAX_INDENTED} bytes")));
+    }
+    let mut result = String::with_capacity(size);
+    let with_end = format!("{text}\n");
+    for (index, line) in with_end.lines().enumerate() {
+        let is_indented = if index == 0 { first } else { blank || !line.is_empty() };
+        if index > 0 {
+            result.push('\n');
+        }
+        if is_indented {
+            result.push_str(&margin);
+        }
+        result.push_str(line);
+    }
+    Ok(result)
 }
 
 /// A text of at most `length` characters, cut at a space unless `killwords` is set, with `end` in place of the rest.
@@ -272,6 +364,25 @@ mod tests {
                 "{{ '3.9'|int }} {{ -2.5|int }} {{ true|int }} {{ none|int }} {{ 'ff'|int(base=16) }}",
                 "3 -2 1 0 255",
             ),
+            (
+                "{{ '0x1f'|int(0, 16) }} {{ '-0B11'|int(base=2) }} {{ '1_000'|int }} {{ '_1'|int }}",
+                "31 -3 1000 0",
+            ),
+            (
+                "{{ 1e22|int }} {{ '1e3'|int }} {{ '--1'|int }} {{ 'inf'|int(4) }}",
+                "10000000000000000000000 1000 0 4",
+            ),
+            (
+                "{{ 1e20 }} {{ 1e15 }} {{ 0.0001 }} {{ 0.00001 }} {{ 2.5 }}",
+                "1e+20 1000000000000000.0 0.0001 1e-05 2.5",
+            ),
+            ("{{ [1e20, 1e-7]|tojson }} {{ 1e20|string }}", "[1e+20, 1e-07] 1e+20"),
+            ("[{{ 'a\nb\n\nc\n'|indent(2) }}]", "[a\n  b\n\n  c\n]"),
+            ("[{{ 'a\n\nb'|indent(1, true, true) }}]", "[ a\n \n b]"),
+            (
+                "[{{ ''|indent(2) }}] [{{ ''|indent(2, first=true) }}] [{{ 'a\nb'|indent(width='> ') }}]",
+                "[] [  ] [a\n> b]",
+            ),
             ("{{ 'a  b c'|wordcount }}", "3"),
             ("{{ 'foo bar baz qux'|truncate(9) }}", "foo..."),
             ("{{ 'foo bar baz qux'|truncate(9, true) }}", "foo ba..."),
@@ -321,6 +432,7 @@ mod tests {
             ("{{ 'a'|int(base=1) }}", "base 1"),
             ("{{ 'abc'|truncate(2) }}", "more than 2 characters"),
             ("{{ 'a'|center(1000000000) }}", "would be padded"),
+            ("{{ 'a'|indent(1000000000) }}", "would be padded"),
             ("{{ 'a'|default(x=1) }}", "x"),
         ] {
             let failure = Jinja::new(source).unwrap().render_with(serde_json::json!({}));

@@ -10,7 +10,7 @@ use mullama_base::check_memory;
 
 use super::bounds::{FUEL, RenderBounds, invalid};
 use super::operators::WALKED;
-use super::python::extend_texts;
+use super::python::{extend_texts, float_of};
 
 /// Maximum size in bytes of values that are walked in one step, as text.
 const MAX_WALK: usize = 32 << 20;
@@ -123,7 +123,10 @@ pub(super) fn guard(environment: &mut Environment<'static>) {
     });
     environment.set_formatter(|out: &mut Output, state: &mut State, value: &Value| {
         check(state, std::slice::from_ref(value), |size| size)?;
-        escape_formatter(out, state, value)
+        match float_of(value) {
+            Some(number) => Ok(out.write_str(&number)?),
+            None => escape_formatter(out, state, value),
+        }
     });
     for name in ["chain", "zip"] {
         environment.remove_filter(name);
