@@ -18,8 +18,8 @@ pub(crate) struct Vocab {
     weights: Arc<Weights>,
     ends_of_generation: Arc<[Token]>,
     control: Arc<[Token]>,
-    /// Whether the engine's tokenizer terminates on every text.
-    ends: bool,
+    /// Why the engine's tokenizer cannot be used.
+    problem: Option<&'static str>,
     /// Where long texts may be cut; computed for the first of them.
     cuts: Arc<OnceLock<SplitRules>>,
 }
@@ -34,7 +34,7 @@ impl Vocab {
             weights,
             ends_of_generation: Arc::new([]),
             control: Arc::new([]),
-            ends: true,
+            problem: None,
             cuts: Arc::default(),
         };
         vocab.ends_of_generation = (0..vocab.len() as Token)
@@ -43,13 +43,35 @@ impl Vocab {
             .collect();
         vocab.control =
             (0..vocab.len() as Token).filter(|&token| vocab.is_control(token)).collect();
-        vocab.ends = vocab.kind() != sys::LLAMA_VOCAB_TYPE_RWKV || vocab.has_all_first_bytes();
+        vocab.problem = vocab.find_problem();
         vocab
+    }
+
+    fn find_problem(&self) -> Option<&'static str> {
+        match self.kind() {
+            // The engine's tokenizer might not terminate.
+            sys::LLAMA_VOCAB_TYPE_RWKV if !self.has_all_first_bytes() => {
+                Some("some bytes that tokens begin with are not tokens themselves")
+            }
+            // The vocabulary has another notation of bytes than the pre-tokenizer, so that the engine drops text.
+            sys::LLAMA_VOCAB_TYPE_BPE
+                if self.tokenize(" ", false, false).is_ok_and(|tokens| tokens.is_empty())
+                    && !self.drops_spaces() =>
+            {
+                Some("it has no token for a space")
+            }
+            _ => None,
+        }
     }
 
     fn kind(&self) -> sys::llama_vocab_type {
         // SAFETY: a valid vocabulary.
         unsafe { sys::llama_vocab_type(self.as_ptr()) }
+    }
+
+    /// Whether white space only separates words.
+    fn drops_spaces(&self) -> bool {
+        self.weights.metadata_value("tokenizer.ggml.model").as_deref() == Some("whitespace")
     }
 
     /// Whether each byte that starts a token is also a token by itself. Otherwise the engine's RWKV tokenizer can loop
@@ -169,9 +191,8 @@ impl Vocab {
             return Err(Error::new(ErrorKind::Unsupported, "the model has no tokenizer")
                 .with_hint("give the prompt as tokens"));
         }
-        if !self.ends {
-            let message = "some bytes that tokens begin with are not tokens themselves";
-            return Err(unusable(message.to_owned()));
+        if let Some(problem) = self.problem {
+            return Err(unusable(problem.to_owned()));
         }
         with_stack(self.stack_for(text)?, || {
             if text.len() < SPLIT_THRESHOLD {
