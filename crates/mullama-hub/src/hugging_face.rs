@@ -16,11 +16,14 @@ const MAX_PAGES: u32 = 100;
 /// Quantisations to prefer if none is requested.
 const DEFAULT_QUANTISATIONS: [&str; 2] = ["Q4_K_M", "Q8_0"];
 /// Words in paths that mark a file as a companion of a model, not a model.
-const COMPANIONS: [&str; 23] = [
+const COMPANIONS: [&str; 26] = [
     "adapter",
     "adapters",
+    "assistant",
+    "clip",
     "control",
     "cvec",
+    "dflash",
     "dora",
     "draft",
     "drafter",
@@ -523,6 +526,9 @@ mod tests {
             "mtp-m-Q4_K_M.gguf",
             "m-MTP-Q4_K_M.gguf",
             "eagle3-Q4_K_M.gguf",
+            "m-assistant-Q4_K_M.gguf",
+            "m-dflash-Q4_K_M.gguf",
+            "clip-m-Q4_K_M.gguf",
             "lora-Q4_K_M.gguf",
             "a-lora.Q4_K_M.gguf",
             "adapters/a-Q4_K_M.gguf",

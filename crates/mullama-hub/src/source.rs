@@ -83,13 +83,15 @@ impl Source {
         for site in ["ollama.com/", "registry.ollama.ai/"] {
             if let Some(name) = strip_prefix_ignoring_case(rest, site) {
                 let name = name.split(['?', '#']).next().unwrap_or_default();
+                let name = name.strip_suffix('/').unwrap_or(name);
                 return Name::parse(name).map(Self::Name);
             }
         }
-        let is_file = FILE_ENDINGS.iter().any(|end| rest.to_ascii_lowercase().ends_with(end));
+        let named = rest.strip_suffix('/').unwrap_or(rest);
+        let is_file = FILE_ENDINGS.iter().any(|end| named.to_ascii_lowercase().ends_with(end));
         if !is_file
-            && rest.matches('/').count() == 2
-            && let Ok(name) = Name::parse(rest)
+            && named.matches('/').count() == 2
+            && let Ok(name) = Name::parse(named)
         {
             return Ok(Self::Name(name));
         }
@@ -311,6 +313,7 @@ mod tests {
             ("http://127.0.0.1:81/library/m", "127.0.0.1:81/library/m:latest"),
             ("https://h.io/u/m3.2:1b", "h.io/u/m3.2:1b"),
             ("HTTP://localhost/u/m", "localhost/u/m:latest"),
+            ("http://h:81/library/m:1b/", "h:81/library/m:1b"),
             ("https://ollama.com/library/m?x=secret", "m:latest"),
         ] {
             assert_eq!(Source::parse(text).unwrap(), Source::Name(name.parse().unwrap()));
