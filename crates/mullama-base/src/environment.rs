@@ -5,18 +5,23 @@ use std::time::Duration;
 
 /// A number that is at least 0. For other values, logs a warning and returns `None`.
 pub fn number_from_env(name: &str) -> Option<f64> {
-    let text = env::var(name).ok().filter(|text| !text.is_empty())?;
-    let number = read(&text);
-    if number.is_none() {
-        log::warn!("{name} is {text:?}, which is not a number of 0 or more: the default is used");
-    }
-    number
+    from_env(name, "a number of 0 or more", read)
 }
 
-/// A time of more than 0 seconds; see [`number_from_env`].
+/// A time of more than 0 seconds. For other values, logs a warning and returns `None`.
 pub fn seconds_from_env(name: &str) -> Option<Duration> {
-    let seconds = number_from_env(name)?;
-    Duration::try_from_secs_f64(seconds).ok().filter(|time| !time.is_zero())
+    from_env(name, "a number of seconds above 0", |text| {
+        Duration::try_from_secs_f64(read(text)?).ok().filter(|time| !time.is_zero())
+    })
+}
+
+fn from_env<T>(name: &str, wanted: &str, read: impl FnOnce(&str) -> Option<T>) -> Option<T> {
+    let text = env::var(name).ok().filter(|text| !text.is_empty())?;
+    let value = read(&text);
+    if value.is_none() {
+        log::warn!("{name} is {text:?}, which is not {wanted}: the default is used");
+    }
+    value
 }
 
 fn read(text: &str) -> Option<f64> {

@@ -8,7 +8,7 @@ use crate::{Error, Result};
 pub(crate) fn deadline(start: Instant, timeout: Option<f32>) -> Result<Option<Instant>> {
     match timeout {
         None => Ok(None),
-        Some(seconds) if seconds.is_finite() && seconds > 0.0 => {
+        Some(seconds) if seconds > 0.0 => {
             Ok(start.checked_add(Duration::from_secs_f32(seconds.min(1e9))))
         }
         Some(_) => Err(Error::option("timeout", "must be more than 0")),
