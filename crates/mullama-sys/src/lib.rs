@@ -14,6 +14,9 @@ pub use llama_cpp_sys_2::*;
 /// The metadata keys that the engine reads; `%s` stands for the model's architecture.
 pub const METADATA_KEYS: &[&str] = include!(concat!(env!("OUT_DIR"), "/metadata_keys.rs"));
 
+/// Those of [`METADATA_KEYS`] whose values are floating-point numbers.
+pub const FLOAT_KEYS: &[&str] = include!(concat!(env!("OUT_DIR"), "/float_keys.rs"));
+
 /// Names of tensors that the engine adds, multiplies or scales by, or that are parameters of an operation, so that they
 /// must be F32. Without suffixes such as `.weight`; `%d` stands for a number.
 pub const FLOAT_TENSORS: &[&str] = include!(concat!(env!("OUT_DIR"), "/float_tensors.rs"));

@@ -32,6 +32,10 @@ pub const LAYER_DEVICE: Phrase = Phrase::new(" assigned to device ", "src/llama-
 /// Several devices process parts of a batch in parallel.
 pub const PIPELINED: Phrase = Phrase::new("pipeline parallelism enabled", "src/llama-context.cpp");
 
+/// `Bad metadata override type for key 'general.name', expected str but got int`
+pub const OVERRIDE_IGNORED: Phrase =
+    Phrase::new("Bad metadata override type for key '", "src/llama-model-loader.cpp");
+
 /// An allocation failed.
 pub const OUT_OF_MEMORY: &[Phrase] = &[
     Phrase::new("failed to allocate", "src/llama-context.cpp"),
@@ -68,7 +72,7 @@ pub const ASSERTION: &[Phrase] = &[Phrase::new("GGML_ASSERT", "src/llama-model.c
 
 /// All phrases, for the check in the build.
 pub const ALL: &[&[Phrase]] = &[
-    &[LAYER_DEVICE, PIPELINED],
+    &[LAYER_DEVICE, PIPELINED, OVERRIDE_IGNORED],
     OUT_OF_MEMORY,
     SPLIT_UNSUPPORTED,
     UNKNOWN_ARCHITECTURE,

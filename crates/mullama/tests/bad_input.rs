@@ -282,6 +282,35 @@ fn a_tokenizer_that_does_not_fit_its_vocabulary_is_an_error() {
 }
 
 #[test]
+fn metadata_overrides_of_another_type_are_rejected() {
+    let load = |key: &str, value: serde_json::Value| {
+        let params = ModelParams::default().with_metadata_overrides([(key.to_owned(), value)]);
+        Model::load("demo", params, ContextParams::default().with_n_threads(1)).map(drop)
+    };
+    for (key, value, problem) in [
+        ("llama.context_length", "x".into(), "expected an integer"),
+        ("llama.context_length", 2.5.into(), "expected an integer"),
+        ("llama.context_length", (-1).into(), "is -1"),
+        ("general.name", 5.into(), "expected a text"),
+        ("llama.rope.freq_base", "x".into(), "expected a number"),
+        ("tokenizer.ggml.add_bos_token", 1.into(), "expected true or false"),
+        ("tokenizer.ggml.bos_token_id", 1_000_000.into(), "the vocabulary has 1024 tokens"),
+        ("tokenizer.ggml.tokens", "a".into(), "a list"),
+        // The file does not have this key, and the engine says what it expects.
+        ("llama.expert_count", "x".into(), "`llama.expert_count`, expected int but got str"),
+    ] {
+        let error = load(key, value).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{key}: {error}");
+        assert_eq!(error.get("option"), Some("metadata_overrides"));
+        let said = error.to_string();
+        assert!(said.contains(key) && said.contains(problem), "{said}");
+    }
+    // An integer is a number too.
+    load("llama.rope.freq_base", 10_000.into()).unwrap();
+    load("llama.rope.scaling.factor", 2.into()).unwrap();
+}
+
+#[test]
 fn a_context_that_is_far_too_large_is_refused_at_once() {
     for n_ctx in [100_000_000, i32::MAX as u32] {
         let context = ContextParams::default().with_n_ctx(n_ctx);

@@ -11,8 +11,10 @@ use serde_json::Value;
 
 use crate::device::{DeviceSet, HOST, Handle, find, kernels};
 use crate::options::{CpuKernels, GpuLayers, ModelParams, SplitMode, check_range};
+use crate::source::overrides::value_of;
 use crate::{Error, Result};
 use mullama_base::units;
+use mullama_gguf::MetadataValue;
 
 /// The tensors of a mixture's experts (llama.cpp's `LLM_FFN_EXPS_REGEX`).
 const EXPERTS: &str = "\\.ffn_(up|down|gate|gate_up)_(ch|)exps";
@@ -374,24 +376,23 @@ fn raw_metadata(values: &BTreeMap<String, Value>) -> Result<Vec<sys::llama_model
         if key.is_empty() || !fill(&mut entry.key, key) {
             return Err(problem(key, "a key has 1 to 127 bytes"));
         }
-        match value {
-            Value::Bool(flag) => {
+        match value_of(key, value) {
+            Some(MetadataValue::Bool(flag)) => {
                 entry.tag = sys::LLAMA_KV_OVERRIDE_TYPE_BOOL;
-                entry.__bindgen_anon_1.val_bool = *flag;
+                entry.__bindgen_anon_1.val_bool = flag;
             }
-            Value::Number(number) => {
-                if let Some(integer) = number.as_i64() {
-                    entry.tag = sys::LLAMA_KV_OVERRIDE_TYPE_INT;
-                    entry.__bindgen_anon_1.val_i64 = integer;
-                } else {
-                    entry.tag = sys::LLAMA_KV_OVERRIDE_TYPE_FLOAT;
-                    entry.__bindgen_anon_1.val_f64 = number.as_f64().unwrap_or_default();
-                }
+            Some(MetadataValue::Int(number)) => {
+                entry.tag = sys::LLAMA_KV_OVERRIDE_TYPE_INT;
+                entry.__bindgen_anon_1.val_i64 = number;
             }
-            Value::String(text) => {
+            Some(MetadataValue::Float(number)) => {
+                entry.tag = sys::LLAMA_KV_OVERRIDE_TYPE_FLOAT;
+                entry.__bindgen_anon_1.val_f64 = number;
+            }
+            Some(MetadataValue::Text(text)) => {
                 entry.tag = sys::LLAMA_KV_OVERRIDE_TYPE_STR;
                 // SAFETY: all variants of the union are plain data, zeroed above.
-                if !fill(unsafe { &mut entry.__bindgen_anon_1.val_str }, text) {
+                if !fill(unsafe { &mut entry.__bindgen_anon_1.val_str }, &text) {
                     return Err(problem(key, "a text has at most 127 bytes"));
                 }
             }

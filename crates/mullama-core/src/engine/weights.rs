@@ -122,20 +122,25 @@ impl Weights {
             }
             .with_context("path", path.display()));
         };
+        let model = Owned { model, devices: settings.devices.clone() };
+        if let Some(problem) = said.lines().find_map(|line| phrases::OVERRIDE_IGNORED.after(line)) {
+            let problem = format!("`{}", problem.replacen('\'', "`", 1));
+            return Err(
+                Error::option("metadata_overrides", problem).with_context("path", path.display())
+            );
+        }
         let mut layers = BTreeMap::new();
         for device in said.lines().filter_map(read_assignment) {
             *layers.entry(device.to_owned()).or_default() += 1;
         }
         if layers.is_empty() && !settings.vocab_only {
-            // SAFETY: the model was just created, and nothing else refers to it.
-            unsafe { sys::llama_model_free(model.as_ptr()) };
             let message = "the engine did not say where it put the layers";
             return Err(
                 Error::new(ErrorKind::Internal, message).with_context("path", path.display())
             );
         }
         let weights = Self {
-            model: Owned { model, devices: settings.devices.clone() },
+            model,
             layers,
             is_metadata_only,
             settings: settings.clone(),

@@ -2,6 +2,7 @@
 
 mod demo;
 mod draft_file;
+pub(crate) mod overrides;
 pub(crate) mod preflight;
 mod projector;
 mod resolved_model;

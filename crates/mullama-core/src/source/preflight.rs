@@ -9,11 +9,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::CString;
 use std::path::Path;
 
+use super::overrides;
 use crate::options::ModelParams;
 use crate::{Error, ErrorKind, Result};
-use mullama_base::{Text, nearest, similarity};
+use mullama_base::{Text, similarity};
 use mullama_gguf::{Document, GgufHeader, MetadataValue, TensorInfo, TensorType};
-use mullama_sys::{FLOAT_TENSORS, METADATA_KEYS, shim};
+use mullama_sys::{FLOAT_TENSORS, shim};
 use serde_json::Value;
 
 /// Types that can be stored but not used for weights.
@@ -113,19 +114,11 @@ pub(crate) fn check(
     };
     let mut overridden = header.clone();
     overridden.metadata.retain(|(key, _)| !overrides.contains_key(key));
-    overridden.metadata.extend(overrides.iter().filter_map(|(key, value)| {
-        let value = match value {
-            Value::Bool(flag) => MetadataValue::Bool(*flag),
-            Value::String(text) => MetadataValue::Text(text.clone()),
-            Value::Number(number) => match number.as_i64() {
-                Some(number) => MetadataValue::Int(number),
-                None => MetadataValue::Float(number.as_f64()?),
-            },
-            // The engine accepts no other types.
-            _ => return None,
-        };
-        Some((key.clone(), value))
-    }));
+    let values = overrides.iter().filter_map(|(key, value)| {
+        // The engine accepts no others.
+        Some((key.clone(), overrides::value_of(key, value)?))
+    });
+    overridden.metadata.extend(values);
     check_header(path, &overridden, vocab_only).map_err(|error| {
         Error::option("metadata_overrides", error.to_string()).with_context("path", path.display())
     })
@@ -186,7 +179,7 @@ fn check_header(path: &Path, header: &GgufHeader, vocab_only: bool) -> Result<()
 /// Rejects model options that have no effect or were probably meant differently.
 pub(crate) fn check_options(header: &GgufHeader, params: &ModelParams) -> Result<()> {
     check_patterns(header, params)?;
-    check_keys(header, params.metadata_overrides.as_ref())
+    overrides::check(header, params.metadata_overrides.as_ref())
 }
 
 /// Rejects tensor name patterns that match no tensor.
@@ -242,26 +235,6 @@ fn nearest_tensors<'a>(header: &'a GgufHeader, pattern: &str) -> Vec<&'a str> {
     names.sort_by(|a, b| alike(b).total_cmp(&alike(a)));
     names.truncate(MAX_LISTED);
     names
-}
-
-/// Rejects metadata overrides with keys that neither the file nor the engine knows.
-fn check_keys(header: &GgufHeader, overrides: Option<&BTreeMap<String, Value>>) -> Result<()> {
-    let overrides = overrides.into_iter().flatten();
-    let architecture = header.text("general.architecture").unwrap_or_default();
-    let of_engine = METADATA_KEYS.iter().map(|key| key.replace("%s", architecture));
-    let of_file = header.metadata.iter().map(|(key, _)| key.clone());
-    let known: BTreeSet<String> = of_engine.chain(of_file).collect();
-    for (key, _) in overrides {
-        if !known.contains(key) {
-            let problem = format!("neither the model nor the engine has a key `{key}`");
-            let error = Error::option("metadata_overrides", problem);
-            return Err(match nearest(key, &known) {
-                Some(near) => error.with_hint(format!("did you mean `{near}`?")),
-                None => error,
-            });
-        }
-    }
-    Ok(())
 }
 
 fn tensor_problem(tensor: &TensorInfo) -> Option<String> {
