@@ -1,6 +1,8 @@
 //! What chat templates may use of Jinja2 and of Python's strings and lists, in addition to minijinja and its crate of
 //! Python methods.
 
+#![allow(clippy::needless_pass_by_value, reason = "the shape of a filter")]
+
 use minijinja::value::{Kwargs, Rest, Value, ValueKind, from_args};
 use minijinja::{Environment, Error, ErrorKind, State, filters};
 use minijinja_contrib::filters::{filesizeformat, striptags};
@@ -51,7 +53,6 @@ fn length(value: &Value) -> Result<usize, Error> {
 }
 
 /// A value, or another one if it is undefined; with `boolean`, also if it is false.
-#[allow(clippy::needless_pass_by_value, reason = "the shape of a filter")]
 fn default(
     value: Value,
     other: Option<Value>,
@@ -66,7 +67,6 @@ fn default(
 }
 
 /// An integer, or a default, 0, if the value is none.
-#[allow(clippy::needless_pass_by_value, reason = "the shape of a filter")]
 fn int(
     value: Value,
     default: Option<Value>,
@@ -150,15 +150,13 @@ fn indent(
     let first = first.or(options.get("first")?).unwrap_or_default();
     let blank = blank.or(options.get("blank")?).unwrap_or_default();
     options.assert_all_used()?;
-    let margin = match &width {
+    let margin = match width {
         None => " ".repeat(4),
-        Some(width) => match width.as_str() {
-            Some(text) => text.to_owned(),
-            None => {
-                let width = i64::try_from(width.clone())?;
-                padding("", usize::try_from(width).unwrap_or_default(), " ")?
-            }
-        },
+        Some(width) if width.as_str().is_some() => width.to_string(),
+        Some(width) => {
+            let width = i64::try_from(width)?;
+            padding("", usize::try_from(width).unwrap_or_default(), " ")?
+        }
     };
     let size = text.lines().count().saturating_mul(margin.len()).saturating_add(text.len());
     if size > MAX_INDENTED {
