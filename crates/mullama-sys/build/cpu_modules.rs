@@ -8,19 +8,15 @@ use crate::engine::{Engine, own_modules, target_of};
 use crate::modules::{configure, file_of};
 use crate::target_os;
 
-/// Modules that differ from another one only in AVX-512 VBMI: cannonlake from skylakex, icelake from cascadelake, zen4
-/// from cooperlake. Neither ggml's kernels nor ours use VBMI, so they are redundant.
-const LEFT_OUT: [&str; 3] = ["ggml-cpu-cannonlake", "ggml-cpu-icelake", "ggml-cpu-zen4"];
+/// Modules whose difference from another one is hardly used: AVX-512 VBMI in cannonlake (otherwise skylakex), icelake
+/// (cascadelake) and zen4 (cooperlake), which no kernel uses; AVX-512 BF16 in cooperlake (otherwise cascadelake), which
+/// only ggml's products with BF16 weights use, and ours replace these.
+const LEFT_OUT: [&str; 4] =
+    ["ggml-cpu-cannonlake", "ggml-cpu-icelake", "ggml-cpu-zen4", "ggml-cpu-cooperlake"];
 
 /// Modules with the instruction sets that our kernels require (`kernels/instruction_set.h`): AVX2 and newer.
-const WITH_KERNELS: [&str; 6] = [
-    "ggml-cpu-haswell",
-    "ggml-cpu-skylakex",
-    "ggml-cpu-cascadelake",
-    "ggml-cpu-cooperlake",
-    "ggml-cpu-alderlake",
-    AMX,
-];
+const WITH_KERNELS: [&str; 5] =
+    ["ggml-cpu-haswell", "ggml-cpu-skylakex", "ggml-cpu-cascadelake", "ggml-cpu-alderlake", AMX];
 
 /// The module with AMX.
 const AMX: &str = "ggml-cpu-sapphirerapids";
