@@ -456,6 +456,14 @@ impl<'a> Calls<'a> {
     }
 
     fn choice(&mut self, children: &[usize], place: &Place) -> Result<Vec<Item>> {
+        // An answer that must contain a call has no text before it, if the format lets it start with the call.
+        let has_text = |id: &usize| self.has_descendant(*id, &|parser| parser["tag"] == "content");
+        let only_calls: Vec<_> = children
+            .iter()
+            .filter(|id| *place == Place::Outside && self.has_call(**id) && !has_text(id))
+            .copied()
+            .collect();
+        let children = if only_calls.is_empty() { children } else { &only_calls };
         let mut alternatives = Vec::new();
         for child in children {
             alternatives.push(self.visit(*child, place)?);
@@ -610,9 +618,16 @@ impl<'a> Calls<'a> {
                     parts.push(Item::Terminal(self.lark.terminal(&text), false));
                 }
                 Item::Arguments(arguments) => {
-                    if let Some(Item::Repeated { before, after, .. }) = items.peek() {
-                        // The first argument is not preceded by a separator.
-                        let rule = self.arguments(arguments, Some((before, after)), true, place)?;
+                    if let Some(Item::Repeated { before, arguments: others, after }) = items.peek()
+                    {
+                        // The first argument is not preceded by a separator. Those that follow may be the same or
+                        // others: the optional ones.
+                        let mut all = arguments.clone();
+                        let is_other =
+                            |(name, _): &&(String, String)| all.iter().all(|(it, _)| it != name);
+                        let others: Vec<_> = others.iter().filter(is_other).cloned().collect();
+                        all.extend(others);
+                        let rule = self.arguments(&all, Some((before, after)), true, place)?;
                         items.next();
                         parts.push(Item::Rule(rule));
                     } else {

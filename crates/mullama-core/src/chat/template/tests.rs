@@ -694,6 +694,30 @@ fn call_grammars_enforce_argument_schemas() {
 }
 
 #[test]
+fn optional_arguments_follow_any_number_of_required_ones() {
+    let names = ["a", "b", "c"];
+    for required in [&names[..0], &names[..1], &names[..2], &names] {
+        let properties: Value =
+            names.iter().map(|name| ((*name).to_owned(), json!({"type": "string"}))).collect();
+        let parameters = json!({"type": "object", "properties": properties, "required": required});
+        let tools =
+            [json!({"type": "function", "function": {"name": "f", "parameters": parameters}})];
+        let mut request = question(false);
+        request["tools"] = json!(tools);
+        let (applied, _) = apply(TAGGED, &request);
+        let parser: Value = serde_json::from_str(applied["parser"].as_str().unwrap()).unwrap();
+        let grammar =
+            Calls::new(&parser, &tools, None, false).unwrap().calls_only_grammar().unwrap();
+        for given in 0..=names.len() {
+            let argument = |name: &&str| format!("<parameter={name}>\nx\n</parameter>\n");
+            let arguments: String = names[..given].iter().map(argument).collect();
+            let call = format!("<tool_call>\n<function=f>\n{arguments}</function>\n</tool_call>");
+            assert_eq!(follows(&grammar, &call), given >= required.len(), "{call}\n{grammar}");
+        }
+    }
+}
+
+#[test]
 fn answers_have_several_calls_only_if_asked() {
     for (source, separator) in [(THINKING, "\n"), (TAGGED, "\n"), (HEADERS, ", ")] {
         for is_parallel in [false, true] {
