@@ -914,3 +914,49 @@ fn calls_and_results_that_a_template_lacks_are_rejected() {
         model.chat(&ask("Hi"), &greedy().with_max_tokens(1)).unwrap();
     }
 }
+
+/// The answer of the demo model is text that this format does not have.
+const WRAPPED: &str = "{%- for message in messages %}{{- '<|turn|>' + message.role + '<|text|>' + (message.content or '') }}\
+    {%- for call in message.tool_calls or [] %}{{- 'CALL ' + call.function.name + ' ' + (call.function.arguments | tojson) }}{%- endfor %}\
+    {{- '<|end|>' }}{%- endfor %}\
+    {%- if tools %}{{- tools | tojson }}{%- endif %}\
+    {%- if add_generation_prompt %}{{- '<|turn|>assistant<|text|>' }}{%- endif %}";
+
+#[test]
+fn answers_that_are_not_in_the_format_of_the_template_are_text() {
+    for template in [WRAPPED, templates::BRACKETS, templates::HEADERS] {
+        let params = ModelParams::default().with_chat_template(template);
+        let model = load("demo", params).unwrap();
+        for given in [json!({}), json!({"tools": [definition("get_weather")]})] {
+            let options = options(given).with_max_tokens(20);
+            let answer = model.chat(&ask("What is the capital of France?"), &options).unwrap();
+            assert!(answer.message.tool_calls.is_empty());
+            assert!(!answer.text.trim().is_empty(), "{answer:?}");
+            let chunks: Vec<_> = model
+                .stream_chat(&ask("What is the capital of France?"), &options)
+                .unwrap()
+                .collect::<Result<_>>()
+                .unwrap();
+            let streamed: String = chunks.iter().map(|chunk| chunk.text.as_str()).collect();
+            assert_eq!(streamed, answer.text);
+        }
+    }
+}
+
+#[test]
+fn reasoning_that_the_prompt_ends_is_no_part_of_the_answer() {
+    for end in ["</think>", "<think>\n\n</think>\n\n", "<think></think>"] {
+        let template = format!(
+            "{{%- for message in messages %}}{{%- if message.role == 'assistant' %}}\
+                {{{{- '<|im_start|>assistant\\n<think>' + (message.reasoning_content or '') + '</think>' + message.content + '<|im_end|>\\n' }}}}\
+             {{%- else %}}{{{{- '<|im_start|>' + message.role + '\\n' + message.content + '<|im_end|>\\n' }}}}{{%- endif %}}{{%- endfor %}}\
+             {{%- if add_generation_prompt %}}{{{{- '<|im_start|>assistant\\n' }}}}\
+             {{%- if enable_thinking is defined and enable_thinking is false %}}{{{{- {end:?} }}}}\
+             {{%- else %}}{{{{- '<think>' }}}}{{%- endif %}}{{%- endif %}}"
+        );
+        let model = load("demo", ModelParams::default().with_chat_template(template)).unwrap();
+        let options = options(json!({"reasoning": false})).with_regex("yes|no");
+        let answer = model.chat(&ask("Is it?"), &options).unwrap();
+        assert!(["yes", "no"].contains(&answer.text.as_str()), "{end}: {answer:?}");
+    }
+}

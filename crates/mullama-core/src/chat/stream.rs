@@ -205,7 +205,7 @@ impl ChatStream {
         let ended_early =
             whole.as_ref().is_some_and(|completion| completion.finish_reason != FinishReason::Stop);
         let is_partial = whole.is_none() || ended_early;
-        let message = self.parse(is_partial)?;
+        let message = self.parse(is_partial);
         let mut news = self.advance_to(message);
         news.logprobs = self.logprobs.take();
         if let Some(mut completion) = whole {
@@ -243,13 +243,17 @@ impl ChatStream {
         message
     }
 
-    fn parse(&self, is_partial: bool) -> Result<Message> {
-        parse_answer(&self.parser, &self.raw, is_partial).map_err(|reason| {
-            Error::new(
-                ErrorKind::Template,
-                format!("the model's answer does not follow its chat template: {reason}"),
-            )
-            .with_context("answer", &self.raw)
+    /// The message so far. An answer that is not in the format of the template is text.
+    fn parse(&self, is_partial: bool) -> Message {
+        let parse = |is_partial| parse_answer(&self.parser, &self.raw, is_partial);
+        let parsed = match parse(is_partial) {
+            // The parser ignores what does not match in a partial answer.
+            Ok(message) if is_partial && is_empty(&message) => parse(false).map(|_| message),
+            parsed => parsed,
+        };
+        parsed.unwrap_or_else(|reason| {
+            log::debug!("an answer does not follow the chat template and is text: {reason}");
+            Message::assistant(self.prefill.0.clone() + &self.raw)
         })
     }
 
@@ -325,6 +329,11 @@ impl AsyncStream for ChatStream {
             }
         }
     }
+}
+
+/// Whether a message has neither text nor reasoning nor calls.
+pub(super) fn is_empty(message: &Message) -> bool {
+    message.text().is_empty() && message.reasoning.is_none() && message.tool_calls.is_empty()
 }
 
 /// Parses the text of an answer, together with the start that the prompt ends with. Returns the reason if it fails.

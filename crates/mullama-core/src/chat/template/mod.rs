@@ -29,7 +29,7 @@ pub(crate) use templates::Templates;
 
 use super::message::{Message, PICTURE, Role};
 use super::nul::refuse_nul;
-use super::stream::parse_answer;
+use super::stream::{is_empty, parse_answer};
 use super::tool;
 use crate::engine::{Prompt, Vocab};
 use crate::options::ChatOptions;
@@ -70,6 +70,22 @@ struct AppliedTemplate {
 }
 
 impl AppliedTemplate {
+    /// Makes the end of reasoning in the generation prompt one that the engine's parser recognises: with a start before
+    /// it, and no white space after it.
+    fn complete_reasoning(&mut self) {
+        let prompt = self.generation_prompt.trim_end();
+        let Some(end) = self.thinking_end.iter().find(|end| prompt.ends_with(end.trim())) else {
+            return;
+        };
+        let (start, end) = (self.thinking_start.trim(), end.trim());
+        let before = &prompt[..prompt.len() - end.len()];
+        self.generation_prompt = if before.contains(start) {
+            prompt.to_owned()
+        } else {
+            format!("{before}{start}{end}")
+        };
+    }
+
     /// The engine's parser of answers; null if the engine does not know the format.
     fn parser(&self) -> Result<Value> {
         if self.parser.is_empty() {
@@ -134,6 +150,15 @@ pub(crate) fn render(
     };
     let prompt = resolve(&applied.prompt);
     applied.generation_prompt = resolve(&applied.generation_prompt).text;
+    applied.complete_reasoning();
+    if !chosen.tools.is_empty() && !chosen.is_required && !continues && loses_text(&parser) {
+        // The engine does not know how the template writes calls, so that every answer is text.
+        let mut without_tools = request.clone();
+        without_tools.as_object_mut().map(|request| request.remove("tools"));
+        (_, parser) = apply(templates, &without_tools, &[], None, cancel)?;
+        applied.parser.clear();
+        applied.grammar.clear();
+    }
     parser
         .set_generation_prompt(&applied.generation_prompt)
         .map_err(|reason| template_error(&reason))?;
@@ -278,6 +303,11 @@ fn bad_beginning(reason: &str) -> Error {
         "the beginning of the answer does not match the format of the chat template: {reason}"
     );
     Error::new(ErrorKind::InvalidArgument, message)
+}
+
+/// Whether a parser accepts an answer that is plain text, and leaves it out of the message.
+fn loses_text(parser: &ChatParser) -> bool {
+    parse_answer(parser, "mullama", false).is_ok_and(|message| is_empty(&message))
 }
 
 /// Whether an answer continues with a call that has not been begun.
