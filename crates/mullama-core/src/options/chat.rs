@@ -14,6 +14,7 @@ use super::lora::Lora;
 use super::processors::LogitsProcessors;
 use super::samplers::SamplerKind;
 use super::table::options;
+use crate::{Error, Result};
 
 options! {
     /// The options specific to chats.
@@ -121,3 +122,13 @@ impl From<GenerateOptions> for ChatOptions {
 
 generate_setters!(ChatOptions.generate);
 chat_setters!(ChatOptions.chat);
+
+/// Rejects a name or a path in place of a template.
+pub(crate) fn check_template(source: &str) -> Result<()> {
+    if ["{{", "{%"].iter().any(|mark| source.contains(mark)) {
+        return Ok(());
+    }
+    let problem =
+        "it has no {{ }} and no {% %}: give the text of a template (Jinja), not a name or a path";
+    Err(Error::option("chat_template", problem))
+}

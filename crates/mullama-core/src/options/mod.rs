@@ -29,6 +29,7 @@ mod wrong_type;
 use mullama_base::nearest;
 use serde_json::{Map, Value};
 
+pub(crate) use chat::check_template;
 pub use chat::{ChatFields, ChatOptions, Companion};
 pub(crate) use context::MAX_THREADS;
 pub use context::{ContextParams, FlashAttention, KvCacheType, KvCacheTypes};

@@ -10,7 +10,7 @@ use std::ffi::CString;
 use std::path::Path;
 
 use super::overrides;
-use crate::options::ModelParams;
+use crate::options::{ModelParams, check_template};
 use crate::{Error, ErrorKind, Result};
 use mullama_base::{Text, similarity};
 use mullama_gguf::{Document, GgufHeader, MetadataValue, TensorInfo, TensorType};
@@ -179,6 +179,7 @@ fn check_header(path: &Path, header: &GgufHeader, vocab_only: bool) -> Result<()
 /// Rejects model options that have no effect or were probably meant differently.
 pub(crate) fn check_options(header: &GgufHeader, params: &ModelParams) -> Result<()> {
     check_patterns(header, params)?;
+    params.chat_template.as_deref().map_or(Ok(()), check_template)?;
     overrides::check(header, params.metadata_overrides.as_ref())
 }
 

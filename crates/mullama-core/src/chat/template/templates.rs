@@ -11,6 +11,7 @@ use super::capabilities::Capabilities;
 use super::jinja::{Jinja, STACK};
 use super::marks::Marks;
 use crate::engine::{Specials, Vocab, with_stack};
+use crate::options::check_template;
 use crate::{CancelToken, Error, ErrorKind, Result};
 
 /// A name that files may contain in place of a template.
@@ -38,7 +39,7 @@ impl Templates {
 
     /// Compiles the template of a request.
     pub fn of_option(vocab: &Vocab, source: &str, cancel: &CancelToken) -> Result<Self> {
-        check_text(source)?;
+        check_template(source)?;
         Self::compile(&SpecialTokens::of(vocab), source, None, cancel)
     }
 
@@ -80,7 +81,6 @@ impl Templates {
 
     /// Rejects the template of an option if it cannot be compiled.
     pub fn check(source: &str) -> Result<()> {
-        check_text(source)?;
         compiled(|| Jinja::new(source).map(drop), &CancelToken::new())
     }
 
@@ -116,16 +116,6 @@ impl Templates {
         let given = RenderInputs { tools: tools.to_vec(), marks: marks.cloned() };
         RenderBounds::run_within(cancel.clone(), given, || self.engine.apply(&request.to_string()))
     }
-}
-
-/// Rejects a name or a path in place of a template.
-fn check_text(source: &str) -> Result<()> {
-    if ["{{", "{%"].iter().any(|mark| source.contains(mark)) {
-        return Ok(());
-    }
-    let problem =
-        "it has no {{ }} and no {% %}: give the text of a template (Jinja), not a name or a path";
-    Err(Error::option("chat_template", problem))
 }
 
 /// Runs a function that compiles templates, with the stack and within the bounds that they need.
