@@ -166,6 +166,7 @@ pub(crate) fn name_of(definition: &Value) -> &str {
 /// schemas can be enforced.
 pub(crate) fn read_all(mut tools: Vec<Value>) -> Result<Vec<Value>> {
     for tool in &mut tools {
+        nest_function(tool);
         if let Some(Value::Object(function)) = tool.get_mut("function") {
             function.retain(|_, value| !value.is_null());
         }
@@ -202,12 +203,30 @@ pub(crate) fn read_all(mut tools: Vec<Value>) -> Result<Vec<Value>> {
         }
         Schema::new(parameters).map_err(|error| {
             let message = format!("option `tools`: the parameters of `{name}`: {error}");
-            Error::new(error.kind(), message)
-                .with_context("tool", name)
-                .with_hint(error.hint().unwrap_or("give a JSON schema of type object"))
+            let tool_error = Error::new(error.kind(), message).with_context("tool", name);
+            match error.hint() {
+                Some(hint) => tool_error.with_hint(hint),
+                None => tool_error,
+            }
         })?;
     }
     Ok(tools)
+}
+
+/// Converts a definition in the form of OpenAI's Responses API, which has the fields of `function` in the tool itself.
+fn nest_function(tool: &mut Value) {
+    let Value::Object(fields) = tool else { return };
+    if fields.contains_key("function") || fields.get("type").is_none_or(|it| it != "function") {
+        return;
+    }
+    let names = ["name", "description", "parameters", "strict"];
+    let function: Map<String, Value> = names
+        .iter()
+        .filter_map(|name| fields.remove(*name).map(|value| ((*name).to_owned(), value)))
+        .collect();
+    if !function.is_empty() {
+        fields.insert("function".to_owned(), function.into());
+    }
 }
 
 /// The arguments of a call by the model, if they match the tool's schema; otherwise the error message for the model.
@@ -264,6 +283,12 @@ mod tests {
         let error = read_all(vec![tool(&nowhere)]).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::InvalidGrammar);
         assert!(error.to_string().contains("`f`"), "{error}");
+    }
+
+    #[test]
+    fn definitions_of_the_responses_api_are_accepted() {
+        let flat = json!({"type": "function", "name": "f", "parameters": {"type": "object"}, "strict": null});
+        assert_eq!(read_all(vec![flat]).unwrap(), [tool(&json!({"type": "object"}))]);
     }
 
     #[test]
