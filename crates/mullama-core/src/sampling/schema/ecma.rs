@@ -54,6 +54,70 @@ pub(super) fn to_rust(pattern: &str) -> String {
     result
 }
 
+/// Why an expression is none of ECMA 262, or cannot be enforced, if Rust's `regex` would read it in another way.
+pub(super) fn problem(pattern: &str) -> Option<String> {
+    let mut rest = pattern;
+    // Whether the last part is a quantifier, to which `?` may be added.
+    let mut repeats = false;
+    while let Some(character) = rest.chars().next() {
+        let mut length = character.len_utf8();
+        let repeated = std::mem::take(&mut repeats);
+        match character {
+            '\\' => {
+                let kind = rest[1..].chars().next().unwrap_or_default();
+                if matches!(kind, 'b' | 'B') {
+                    return Some(format!("word boundaries (`\\{kind}`) cannot be enforced"));
+                }
+                if let Some(problem) = escape_problem(kind) {
+                    return Some(problem);
+                }
+                length = escape(rest, false).0;
+            }
+            '[' => {
+                if rest.starts_with("[]") {
+                    return Some("the class `[]` matches nothing".to_owned());
+                }
+                (length, _) = class(rest);
+                let escapes = rest[..length].split('\\').skip(1);
+                // Every second backslash is escaped by the one before it.
+                let mut kinds = escapes.filter_map(|text| text.chars().next());
+                if let Some(problem) = kinds.find_map(escape_problem) {
+                    return Some(problem);
+                }
+            }
+            '(' if rest.starts_with(ANY) => length = ANY.len(),
+            '(' if rest.starts_with("(?") => {
+                let known = ["(?:", "(?=", "(?!", "(?<"];
+                if !known.iter().any(|start| rest.starts_with(start)) {
+                    let start: String = rest.chars().take(4).collect();
+                    return Some(format!("`{start}` is not in the syntax of ECMA 262"));
+                }
+                length = "(?".len();
+            }
+            '*' | '+' if repeated => {
+                return Some(format!("nothing precedes `{character}` that it could repeat"));
+            }
+            '*' | '+' => repeats = true,
+            '?' => repeats = !repeated,
+            '{' if is_quantifier(rest) => {
+                if repeated {
+                    return Some("nothing precedes `{` that it could repeat".to_owned());
+                }
+                length = rest.find('}').map_or(length, |end| end + 1);
+                repeats = true;
+            }
+            _ => {}
+        }
+        rest = &rest[length..];
+    }
+    None
+}
+
+fn escape_problem(kind: char) -> Option<String> {
+    let is_known = !kind.is_ascii_alphabetic() || "bBcdDfkpPrsSnNtuvwWx".contains(kind);
+    (!is_known).then(|| format!("`\\{kind}` is not an escape of ECMA 262"))
+}
+
 /// Whether a text starts with a number of repetitions in braces. `{,3}` is one in Python and in Rust.
 fn is_quantifier(text: &str) -> bool {
     let Some((inner, _)) = text[1..].split_once('}') else { return false };
@@ -190,7 +254,7 @@ fn class(text: &str) -> (usize, String) {
                 let _ = write!(result, "{}-{}", literal(*first), literal(last));
                 at += 1 + length;
             }
-            // A class is no end of a range.
+            // A class cannot end a range.
             (_, Some((length, last))) => {
                 let _ = write!(result, r"{}\-{}", atom.text(), last.text());
                 at += 1 + length;
@@ -229,7 +293,6 @@ mod tests {
             ("^[^[]{2}$", &["ab"], &["[a"]),
             ("^[[(]$", &["[", "("], &["a"]),
             (r"^[^[\]]$", &["a"], &["[", "]"]),
-            ("^[]a]$", &["]", "a"], &["b"]),
             ("^[^]$", &["a", "\n"], &["ab"]),
             ("^.$", &["a", "\u{85}"], &["\n", "\r", "\u{2028}", "\u{2029}"]),
             (r"^\s$", &["\t", " ", "\u{a0}", "\u{3000}"], &["\u{85}", "\u{feff}", "\x1c", "a"]),
@@ -257,6 +320,39 @@ mod tests {
                 assert!(!regex.is_match(text).unwrap(), "{pattern} ({translated}): {text:?}");
             }
             assert_eq!(to_rust(&translated), translated, "{pattern}");
+        }
+    }
+
+    #[test]
+    fn expressions_of_other_languages_are_refused() {
+        for pattern in [
+            r"\A[ab]\z",
+            r"^\a$",
+            r"^\Q",
+            r"[\A]",
+            "^[]a]$",
+            "^a++$",
+            "^a**$",
+            "^a{2}{3}$",
+            "^(?i)ab$",
+            "^(?P<n>a)$",
+            r"\bfoo\b",
+            "a?*",
+        ] {
+            assert!(problem(pattern).is_some(), "{pattern}");
+        }
+        for pattern in [
+            r"^\d+?\s*\w??$",
+            r"[\]\\A-Z]",
+            "(?:a)(?=b)(?!c)(?<=d)(?<n>e)",
+            "a{2}?",
+            "^[^]$",
+            r"\.\/\-\u0041\x41\cA\p{L}\k<n>",
+            "(?s:.)",
+            "a{,3}",
+            "x{",
+        ] {
+            assert_eq!(problem(pattern), None, "{pattern}");
         }
     }
 

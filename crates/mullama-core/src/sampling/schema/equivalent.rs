@@ -105,6 +105,7 @@ fn rewrite_unevaluated(schema: &mut Map<String, Value>) {
 /// `dependentRequired`: a property that is required brings its dependencies along; of one that is not, an object has
 /// neither it, or also its dependencies.
 fn rewrite_dependencies(schema: &mut Map<String, Value>) {
+    rename_lists_of_dependencies(schema);
     let Some(Value::Object(dependencies)) = schema.remove("dependentRequired") else { return };
     let names = |value: Option<&Value>| -> Vec<String> {
         let names = value.and_then(Value::as_array).into_iter().flatten();
@@ -137,6 +138,17 @@ fn rewrite_dependencies(schema: &mut Map<String, Value>) {
         (true, _) => {}
         (false, Some(Value::Array(all))) => all.extend(choices),
         (false, _) => _ = schema.insert("allOf".to_owned(), choices.into()),
+    }
+}
+
+/// In older drafts, the lists of `dependentRequired` are in `dependencies`.
+fn rename_lists_of_dependencies(schema: &mut Map<String, Value>) {
+    let Some(Value::Object(dependencies)) = schema.get("dependencies") else { return };
+    if !dependencies.values().all(Value::is_array) || schema.contains_key("dependentRequired") {
+        return;
+    }
+    if let Some(lists) = schema.remove("dependencies") {
+        schema.insert("dependentRequired".to_owned(), lists);
     }
 }
 
@@ -301,6 +313,10 @@ mod tests {
             (
                 json!({"dependentRequired": {"a": ["b"], "b": ["c"]}, "required": ["a"]}),
                 json!({"required": ["a", "b", "c"]}),
+            ),
+            (
+                json!({"dependencies": {"a": ["b"]}, "required": ["a"]}),
+                json!({"required": ["a", "b"]}),
             ),
             (
                 json!({"dependentRequired": {"a": ["b"]}, "required": ["b"]}),

@@ -3,6 +3,7 @@
 use serde_json::{Map, Value};
 
 use super::bounds::{self, MAX_EXACT, is_above, is_below};
+use super::ecma;
 use super::subschemas::{target, visit};
 use crate::sampling::refusal::single_line;
 
@@ -115,7 +116,11 @@ fn check_one(keyword: &str, value: &Value) -> Result<(), String> {
                 None => Ok(()),
             }
         }
-        "pattern" | "format" | "$ref" => wanted(value.is_string(), "a text"),
+        "pattern" => {
+            wanted(value.is_string(), "a text")?;
+            value.as_str().and_then(ecma::problem).map_or(Ok(()), Err)
+        }
+        "format" | "$ref" => wanted(value.is_string(), "a text"),
         "required" => wanted(
             value.as_array().is_some_and(|names| names.iter().all(Value::is_string)),
             "a list of names",
@@ -125,7 +130,10 @@ fn check_one(keyword: &str, value: &Value) -> Result<(), String> {
         }
         "prefixItems" => wanted(value.is_array(), "a list of schemas"),
         "properties" | "patternProperties" | "$defs" | "definitions" => {
-            wanted(value.is_object(), "an object of schemas")
+            wanted(value.is_object(), "an object of schemas")?;
+            let patterns = value.as_object().filter(|_| keyword == "patternProperties");
+            let mut patterns = patterns.into_iter().flat_map(Map::keys);
+            patterns.find_map(|pattern| ecma::problem(pattern)).map_or(Ok(()), Err)
         }
         _ => Ok(()),
     }

@@ -141,10 +141,13 @@ impl Schema {
     }
 
     fn checked(schema: Value) -> std::result::Result<Self, String> {
+        if schema == Value::Bool(false) {
+            return Err("`false` allows nothing".to_owned());
+        }
         keywords::check(&schema)?;
         let mut root = match simplified(schema) {
             Value::Bool(true) => json!({}),
-            Value::Bool(false) => return Err("`false` allows nothing".to_owned()),
+            Value::Bool(false) => return Err(format!("#: {NO_VALUE}")),
             schema => schema,
         };
         combined::check(&root)?;
@@ -302,6 +305,9 @@ impl Schema {
     }
 }
 
+const NO_VALUE: &str =
+    "no value matches its types, its listed values and its other keywords together";
+
 /// A reason of llguidance in terms of the schema, where its own words are those of its inside.
 fn plain(reason: &str) -> String {
     let part_after = |start: &str| {
@@ -319,6 +325,9 @@ fn plain(reason: &str) -> String {
     if reason.contains("coerce_one_of") {
         return "`oneOf` cannot be enforced, because a value might match more than one of its schemas"
             .to_owned();
+    }
+    if reason.contains("schema is false") {
+        return NO_VALUE.to_owned();
     }
     if reason.contains("Regex is empty") {
         return "no text matches all of its patterns, formats, lengths and listed values"
