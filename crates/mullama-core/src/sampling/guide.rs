@@ -6,6 +6,7 @@ use std::sync::{Arc, OnceLock};
 use llguidance::api::TopLevelGrammar;
 use llguidance::toktrie::{ApproximateTokEnv, SimpleVob, TokEnv, TokRxInfo, TokTrie};
 use llguidance::{Matcher, ParserFactory, regex_to_lark};
+use regex_syntax::ast::parse::Parser;
 use serde_json::Value;
 
 use super::gbnf::TokenTexts;
@@ -18,6 +19,9 @@ use crate::{Error, ErrorKind, Result, Token};
 
 /// The name of a template's format in error messages.
 const FORM: &str = "the format of the chat template for these tools or this schema";
+
+/// The name of a caller's grammar in Lark in error messages.
+const LARK: &str = "the Lark grammar";
 
 /// Longest token in bytes that llguidance supports. Longer ones are never chosen.
 const MAX_TOKEN_BYTES: usize = 1000;
@@ -73,14 +77,20 @@ impl Guides {
     /// Creates a guide at the start of a text that follows a caller's grammar in Lark.
     pub fn for_lark(&self, vocab: &Vocab, grammar: &str) -> Result<Guide> {
         let grammar = TopLevelGrammar::from_lark(grammar.to_owned());
-        self.start(vocab, grammar, "the Lark grammar", &[])
+        self.start(vocab, grammar, LARK, &[])
     }
 
     /// Creates a guide at the start of a text that a regular expression matches as a whole.
     pub fn for_regex(&self, vocab: &Vocab, expression: &str) -> Result<Guide> {
+        const NAME: &str = "the regular expression";
+        if let Err(error) = Parser::new().parse(expression) {
+            let (kind, place) = (error.kind(), error.span().start);
+            let reason = format!("{kind}, at line {}, column {}", place.line, place.column);
+            return Err(unsupported_constraint(NAME, &reason));
+        }
         let expression = regex_to_lark(without_anchors(expression), "dw");
         let grammar = TopLevelGrammar::from_lark(format!("start: /{expression}/"));
-        self.start(vocab, grammar, "the regular expression", &[])
+        self.start(vocab, grammar, NAME, &[])
     }
 
     /// `followed` is the name of the grammar in error messages.
@@ -94,6 +104,7 @@ impl Guides {
         let factory = self.factory(vocab)?;
         let mut matcher = with_stack(STACK, || Matcher::new(factory.create_parser(grammar)))?;
         if let Some(reason) = matcher.get_error() {
+            let reason = if followed == LARK { with_place(&reason) } else { reason };
             return Err(unsupported_constraint(followed, &single_line(&reason)));
         }
         if matcher.compute_mask().is_ok_and(|mask| mask.is_zero()) || matcher.is_stopped() {
@@ -107,6 +118,22 @@ impl Guides {
         }
         let vocab = vocab.clone();
         Ok(Guide { matcher, vocab, followed, spoken: control, awaited: None, mask: None })
+    }
+}
+
+/// The reason why llguidance rejects a Lark grammar: `at 1(8): unknown name: "b"` and an excerpt of the grammar become
+/// one line with the place in words.
+fn with_place(reason: &str) -> String {
+    let line = reason.lines().next().unwrap_or_default();
+    let place = || {
+        let (place, problem) = line.trim_start_matches("at ").split_once("): ")?;
+        let (line, column) = place.split_once('(')?;
+        let is_number = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+        (is_number(line) && is_number(column)).then_some((line, column, problem))
+    };
+    match place() {
+        Some((line, column, problem)) => format!("line {line}, column {column}: {problem}"),
+        None => reason.to_owned(),
     }
 }
 
@@ -311,6 +338,13 @@ pub(crate) fn escape(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn problems_of_lark_grammars_have_their_place() {
+        let reason = "at 1(8): unknown name: \"b\"\n  1 | start: b\n             ^";
+        assert_eq!(with_place(reason), "line 1, column 8: unknown name: \"b\"");
+        assert_eq!(with_place("no text matches"), "no text matches");
+    }
 
     #[test]
     fn outer_regex_anchors_are_removed() {
