@@ -238,12 +238,21 @@ fn argmax(logits: &[f32]) -> Option<Token> {
     index.filter(|_| best > f32::NEG_INFINITY).map(|index| index as Token)
 }
 
+/// Maximum number of texts that end a sequence for DRY. The engine searches for each in all tokens of the vocabulary,
+/// which takes several milliseconds.
+const MAX_BREAKERS: usize = 100;
+
 fn chain(vocab: &Vocab, sampling: &Sampling, context: u32) -> Result<RawSampler> {
     let n_vocab = vocab.len() as i32;
     // The engine allocates an entry for each token, so the number is limited to the size of the context.
     let look_back = |tokens: i32| u32::try_from(tokens).unwrap_or(context).min(context) as i32;
     let seed = sampling.seed.unwrap_or(RANDOM_SEED);
 
+    if sampling.dry_sequence_breakers.len() > MAX_BREAKERS {
+        let count = sampling.dry_sequence_breakers.len();
+        let problem = format!("has {count} texts, and may have {MAX_BREAKERS}");
+        return Err(Error::option("dry_sequence_breakers", problem));
+    }
     let breakers: Vec<CString> = sampling
         .dry_sequence_breakers
         .iter()
