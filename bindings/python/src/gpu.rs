@@ -9,6 +9,7 @@ use pyo3::prelude::*;
 use crate::class::{Wrap as _, class};
 use crate::hints::DeviceKind;
 use crate::json::Json;
+use crate::wait::interruptible;
 
 class! {
     /// A device that the engine can compute on.
@@ -55,8 +56,8 @@ macro_rules! functions {
     ($( $(#[$doc:meta])+ $name:ident($($argument:ident: $type:ty)?) -> $result:ty; )+) => { $(
         $(#[$doc])+
         #[pyfunction]
-        pub fn $name(py: Python<'_> $(, $argument: $type)?) -> $result {
-            <$result>::wrap(py.detach(|| gpu::$name($($argument)?)))
+        pub fn $name(py: Python<'_> $(, $argument: $type)?) -> PyResult<$result> {
+            interruptible(py, move || gpu::$name($($argument)?)).map(<$result>::wrap)
         }
     )+ };
 }

@@ -9,7 +9,6 @@ use mullama::{
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use pyo3::{PyClass, PyTypeInfo, inspect::PyStaticExpr};
-use tokio::task::block_in_place;
 
 use crate::base_model::BaseModel;
 use crate::chat::Messages;
@@ -26,7 +25,7 @@ use crate::results::{Answer, Completion};
 use crate::stream::{AsyncChatStream, AsyncStream, ChatStream, StartStream, Stream};
 use crate::text::{PromptArgument, Source, StateArgument, Text, Tokens};
 use crate::turn::start_chat;
-use crate::wait::{Coroutine, Outcome, block, on_thread};
+use crate::wait::{Coroutine, Outcome, block, interruptible, on_thread};
 
 /// Whether the methods of a class of models block or are coroutines.
 trait CallStyle: PyClass<BaseType = BaseModel> {
@@ -64,10 +63,15 @@ trait CallStyle: PyClass<BaseType = BaseModel> {
         work: impl FnOnce(mullama::Model) -> mullama::Result<C> + Send + 'static,
     ) -> Result<Self::Returned<'py, T>>
     where
-        C: Send,
+        C: Send + 'static,
         T: Wrap<C> + Outcome,
     {
-        Self::awaited(slf, method, |model| async move { block_in_place(|| work(model)) })
+        let model = core(slf)?;
+        Self::run(
+            slf.py(),
+            method,
+            async move { Ok(T::wrap(on_thread(move || work(model)).await?)) },
+        )
     }
 }
 
@@ -121,7 +125,9 @@ macro_rules! methods {
                 options: Option<Options<(ModelParams, ContextParams)>>,
             ) -> Result<PyClassInitializer<Self>> {
                 let progress = Loading::new(Progress::callback(py, progress)?);
-                let model = py.detach(|| load(source.0, with_defaults(options), progress))?;
+                let _abandon = progress.cancel_token().drop_guard();
+                let options = with_defaults(options);
+                let model = interruptible(py, move || load(source.0, options, progress))??;
                 Ok(initializer(model, Self))
             }
 
@@ -410,10 +416,8 @@ macro_rules! methods {
             ) -> Returned<'py, Self, Cow<'static, [u8]>> {
                 Self::awaited(slf, "save_state", |model| async move {
                     let state = model.save_state_async(prompt.0).await?;
-                    if let Some(path) = path {
-                        block_in_place(|| mullama::write_state(path.0, &state))?;
-                    }
-                    Ok(state)
+                    let Some(path) = path else { return Ok(state) };
+                    on_thread(move || mullama::write_state(path.0, &state).map(|()| state)).await
                 })
             }
 

@@ -13,6 +13,7 @@ use crate::hints::{CacheTypes, LoadOptionsDict, PlanDevices, TextsOrNone, Typed,
 use crate::json::{self, Json};
 use crate::options;
 use crate::text::Source;
+use crate::wait::interruptible;
 
 /// The source of a plan: a path, a name, or a mapping with the fields of a shape.
 pub struct SourceArgument(PlanSource);
@@ -53,7 +54,7 @@ pub fn plan(
         arguments.insert("devices".to_owned(), json::from_python(devices.as_any(), "devices")?);
     }
     let options = PlanOptions::parse(arguments, Naming::Snake)?;
-    Ok(Plan(py.detach(|| mullama::plan(source.0, &options))?))
+    Ok(Plan(interruptible(py, move || mullama::plan(source.0, &options))??))
 }
 
 class! {

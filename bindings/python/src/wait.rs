@@ -10,7 +10,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
-use std::thread::{self, Thread};
+use std::thread::{self, Builder, Thread};
 use std::time::{Duration, Instant};
 
 use mullama::{Error, ErrorKind, check_memory, check_threads, thread_error};
@@ -19,7 +19,8 @@ use pyo3::inspect::PyStaticExpr;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::{IntoPyObjectExt as _, type_hint_identifier, type_hint_subscript};
-use tokio::runtime::{Builder, Runtime};
+use tokio::runtime::{self, Runtime};
+use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
 
 use crate::ending::with_python;
@@ -66,15 +67,37 @@ where
     }
 }
 
-/// Runs work on a separate thread. It continues even if the future is dropped.
-pub async fn on_thread<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T> + Send + 'static,
-) -> Result<T> {
-    let runtime = runtime()?;
-    // If no thread can be created, tokio would never run the work.
-    check_threads(1)?;
-    let done = runtime.spawn_blocking(work).await;
-    done.map_err(|error| Error::new(ErrorKind::Internal, error.to_string()))?
+/// Runs work that cannot be cancelled, such as a wait for a worker that sends nothing, without the GIL. A signal whose
+/// handler raises (Ctrl-C) ends the wait for it; the work then continues on its thread.
+pub fn interruptible<T: Send + 'static>(
+    py: Python<'_>,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> PyResult<T> {
+    block(py, on_thread(move || Ok(work())))?.map_err(raise)
+}
+
+/// Runs work on a thread of its own, where it continues even if the future is dropped. If no thread can be created, it
+/// runs on this one.
+pub async fn on_thread<T, E>(work: impl FnOnce() -> Result<T, E> + Send + 'static) -> Result<T, E>
+where
+    T: Send + 'static,
+    E: From<Error> + Send + 'static,
+{
+    let (sender, receiver) = oneshot::channel();
+    let work = Arc::new(Mutex::new(Some(work)));
+    let run = {
+        let work = Arc::clone(&work);
+        move || {
+            let work = lock(&work).take();
+            work.map(|work| sender.send(work()))
+        }
+    };
+    if Builder::new().name("mullama-call".to_owned()).spawn(run).is_err()
+        && let Some(work) = { lock(&work).take() }
+    {
+        return work();
+    }
+    receiver.await.map_err(|error| Error::new(ErrorKind::Internal, error.to_string()))?
 }
 
 /// A result that becomes a Python object on the thread that has waited for it.
@@ -190,7 +213,7 @@ pub fn runtime() -> Result<&'static Runtime, Error> {
     // tokio panics if it cannot create a thread. Others may use up the threads and the memory meanwhile.
     check_threads(THREADS)?;
     check_memory(THREADS * STACK)?;
-    let mut builder = Builder::new_multi_thread();
+    let mut builder = runtime::Builder::new_multi_thread();
     builder.worker_threads(THREADS).thread_name("mullama-async").thread_stack_size(STACK);
     let runtime = catch_unwind(AssertUnwindSafe(|| builder.build()))
         .map_err(|_| thread_error("threads for coroutines", "the system has no more"))?

@@ -443,6 +443,26 @@ print(model.generate('One,', max_tokens=1).usage.completion_tokens)
     assert done.stdout.split() == ["interrupted", "1"], done.stderr
 
 
+@pytest.mark.skipif(os.name == "nt", reason="signals are POSIX's")
+@pytest.mark.parametrize("function", ["Model", "plan"])
+def test_ctrl_c_ends_the_wait_for_a_worker(function, python):
+    script = f"""
+import os, signal, socket, threading
+from mullama import Model, plan
+os.environ['MULLAMA_RPC_TIMEOUT'] = '1000'
+# It accepts connections and sends nothing.
+silent = socket.create_server(('127.0.0.1', 0))
+address = '127.0.0.1:%d' % silent.getsockname()[1]
+threading.Timer(1, os.kill, (os.getpid(), signal.SIGINT)).start()
+try:
+    {function}('demo', rpc_servers=[address], n_gpu_layers=-1)
+except KeyboardInterrupt:
+    print('interrupted')
+"""
+    done = python(script)
+    assert done.stdout.split() == ["interrupted"], done.stderr
+
+
 def test_gpu_functions():
     devices = gpu.devices()
     assert devices[-1].kind == "cpu"
