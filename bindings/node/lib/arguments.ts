@@ -100,13 +100,25 @@ export function jsonOf(value: unknown, name: string): Json {
   return JSON.stringify(new Reader(argument(name)).read(value, '', 1) ?? null) as Json;
 }
 
-/** Options by name, without those that are `undefined`. */
-export function optionsOf(given: unknown): Json {
+/** Stands for a function as the value of an option. The core rejects it, with a hint if another project has the option. */
+const FUNCTION = { $function: true };
+
+/** Checks that options are an object. */
+export function checkOptions(given: unknown): void {
   if (typeof (given ?? {}) !== 'object' || isList(given)) {
     throw invalidArgument('the options: expected an object');
   }
+}
+
+/** Options by name, without those that are `undefined`. */
+export function optionsOf(given: unknown): Json {
+  checkOptions(given);
   const fields = Object.entries(given ?? {}).map(([name, value]) => {
-    return [textOf(name, 'the name of a field'), new Reader(option(name)).read(value, '', 1)];
+    const read = () => new Reader(option(name)).read(value, '', 1);
+    return [
+      textOf(name, 'the name of a field'),
+      typeof value === 'function' ? FUNCTION : read(),
+    ];
   });
   return JSON.stringify(Object.fromEntries(fields)) as Json;
 }

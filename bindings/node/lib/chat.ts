@@ -1,5 +1,13 @@
 import { abortable, splitSignal, throwIfAborted } from './abort.js';
-import { argument, elementsOf, jsonOf, optionsOf, textOf, textsOf } from './arguments.js';
+import {
+  argument,
+  checkOptions,
+  elementsOf,
+  jsonOf,
+  optionsOf,
+  textOf,
+  textsOf,
+} from './arguments.js';
 import type { Compacted } from './compacted.js';
 import { calling, invalidArgument } from './errors.js';
 import type { Turn as NativeTurn } from './generated/native.js';
@@ -282,6 +290,7 @@ export class Chat {
   #active: WeakRef<Turn> | undefined;
 
   private constructor(model: Answering, options: StartChatOptions | undefined) {
+    checkOptions(options);
     const { system, messages, compact, ...rest } = options ?? {};
     const split = splitOptions(rest);
     if (split.signal) throw invalidArgument('a signal is for one turn: give it to `send`');

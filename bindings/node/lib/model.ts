@@ -66,9 +66,9 @@ type Typed<Value> = Omit<ChatOptions, 'responseFormat'> & {
   responseFormat: StandardSchema<Value>;
 };
 
-/** The path of a file, for the native side. */
-function sourceOf(file: string | URL): Text {
-  return textOf(file instanceof globalThis.URL ? fileURLToPath(file) : file);
+/** The path of a file or the name of a model, for the native side. */
+function sourceOf(file: string | URL, name: string): Text {
+  return textOf(file instanceof globalThis.URL ? fileURLToPath(file) : file, name);
 }
 
 /** A loaded model. Any number of calls can run concurrently; they are batched. */
@@ -93,7 +93,7 @@ export class Model implements Disposable, AsyncDisposable {
     }
     const loading = new Watched(options);
     try {
-      this.#native = native.loadNow(sourceOf(source), loading.options, loading.hear);
+      this.#native = native.loadNow(sourceOf(source, 'the model'), loading.options, loading.hear);
     } catch (error) {
       throw loading.reason(error);
     }
@@ -112,7 +112,7 @@ export class Model implements Disposable, AsyncDisposable {
   ): Promise<InstanceType<T>> {
     const loading = new Watched(options);
     try {
-      const pending = native.load(sourceOf(source), loading.options, loading.hear);
+      const pending = native.load(sourceOf(source, 'the model'), loading.options, loading.hear);
       // A model that is loaded after the call was aborted is freed.
       const discard = () =>
         void pending.then((model) => model.close(optionsOf({}))).catch(() => {});
@@ -134,7 +134,7 @@ export class Model implements Disposable, AsyncDisposable {
     const pulling = new Watched<PullProgress>(options);
     try {
       const cancel = new native.Cancel();
-      const pending = native.pull(textOf(name), pulling.options, pulling.hear, cancel);
+      const pending = native.pull(textOf(name, 'the name of the model'), pulling.options, pulling.hear, cancel);
       return await abortable(pulling.signal, pending, () => cancel.cancel());
     } catch (error) {
       throw pulling.reason(error);
@@ -315,7 +315,7 @@ export class Model implements Disposable, AsyncDisposable {
   ): Promise<Buffer> {
     const { path, ...others } = options ?? {};
     refuseOptions(others);
-    const file = path === undefined || path === null ? null : sourceOf(path);
+    const file = path === undefined || path === null ? null : sourceOf(path, 'the path');
     return await awaiting(() => this.#open().saveState(promptOf(prompt), file));
   }
 

@@ -62,6 +62,14 @@ impl Options {
 
     /// Parses the remaining options into these sets. Fails for an option that none of them has.
     pub fn fill(self, sets: &mut [&mut dyn OptionSet]) -> napi::Result<()> {
+        let is_function = |(_, value): &(&String, &Value)| value.get("$function").is_some();
+        if let Some((name, _)) = self.0.iter().find(is_function) {
+            // The name may be unknown.
+            let unset = Map::from_iter([(name.clone(), Value::Null)]);
+            parse_options(sets, unset, Naming::Camel).map_err(|error| argument_error(&error))?;
+            let problem = "a function has no meaning here";
+            return Err(argument_error(&Error::argument(name, problem)));
+        }
         parse_options(sets, self.0, Naming::Camel).map_err(|error| argument_error(&error))
     }
 
