@@ -42,7 +42,6 @@ COMMENTS = {
 }
 COMMENTS[".h"] = COMMENTS[".cpp"] = COMMENTS[".rs"]
 EXEMPT = {
-    "CHANGELOG.md",
     "docs/gpu-results.md",
     "docs/reference/command-line.md",
 }
