@@ -92,7 +92,7 @@ fn weight_files(
     let PullOptions { endpoints, token, insecure, .. } = options;
     let hugging_face = |source| {
         let token = endpoints.hugging_face_token.as_deref();
-        let chosen = hugging_face::resolve(client, &endpoints.hugging_face, token, source)?;
+        let chosen = hugging_face::resolve(client, endpoints.hugging_face()?, token, source)?;
         let models = chosen.into_iter().filter(|file| file.kind == LayerKind::Model);
         Ok(models.map(|file| file.remote).collect())
     };
@@ -102,7 +102,7 @@ fn weight_files(
             if let Source::HuggingFace(source) = Source::from(name.clone()) {
                 return hugging_face(&source);
             }
-            let root = root_of(name, endpoints, *insecure);
+            let root = root_of(name, endpoints, *insecure)?;
             let mut registry = Registry::new(client, &root, name, token.as_deref());
             let manifest = Manifest::parse(&registry.manifest()?)?;
             let models =

@@ -98,9 +98,14 @@ impl Parameters {
             let error =
                 Error::new(ErrorKind::InvalidArgument, format!("there is no parameter {name:?}"))
                     .with_context("parameter", name);
-            return Err(match nearest(name, TYPES.iter().map(|(known, _)| *known)) {
-                Some(known) => error.with_hint(format!("did you mean {known}?")),
-                None => error,
+            let meant = Self::name_of(&lower);
+            let near = || nearest(name, TYPES.iter().map(|(known, _)| *known));
+            return Err(if meant != lower {
+                error.with_hint(format!("in a Modelfile, its name is {meant}"))
+            } else if let Some(known) = near() {
+                error.with_hint(format!("did you mean {known}?"))
+            } else {
+                error
             });
         };
         let refuse = |wanted: &str| {

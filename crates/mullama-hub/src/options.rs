@@ -14,6 +14,17 @@ const RENAMED_PARAMETERS: [(&str, &str); 6] = [
     ("draft_num_predict", "draft_max"),
 ];
 
+/// Parameters of Ollama, and their names in other programs.
+const OTHER_NAMES: [(&str, &str); 7] = [
+    ("num_ctx", "n_ctx"),
+    ("num_predict", "n_predict"),
+    ("num_predict", "max_new_tokens"),
+    ("num_thread", "threads"),
+    ("num_gpu", "gpu_layers"),
+    ("temperature", "temp"),
+    ("repeat_penalty", "repetition_penalty"),
+];
+
 /// Ollama's parameters that have no effect in mullama.
 const UNUSED: [&str; 8] = [
     "num_keep",
@@ -52,10 +63,12 @@ impl Parameters {
         self.iter().map(|(name, _)| name).filter(|name| UNUSED.contains(name))
     }
 
-    /// The name of the parameter that sets this option: `num_ctx` for `context_size`.
+    /// The name of the parameter that sets this option: `num_ctx` for `context_size`. Names of llama.cpp and
+    /// Transformers are known too.
     pub fn name_of(option: &str) -> &str {
         RENAMED_PARAMETERS
             .iter()
+            .chain(&OTHER_NAMES)
             .find(|(_, known)| *known == option)
             .map_or(option, |(name, _)| name)
     }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use mullama_base::{folders, number_from_env, open_file, read_file, seconds_from_env};
 use mullama_gguf::GgufHeader;
 
-use crate::address::{is_loopback, shown};
+use crate::address::{is_loopback, parse, shown};
 use crate::client::{Client, Request, failed};
 use crate::download::{self, Remote};
 use crate::hugging_face::{self, SelectedFile, base_name, shard_paths, stamp};
@@ -68,6 +68,29 @@ impl Endpoints {
                 .filter(|token| !token.is_empty() && token.chars().all(|c| c.is_ascii_graphic())),
         }
     }
+}
+
+impl Endpoints {
+    /// The registry's address, if it is one.
+    fn registry(&self) -> Result<&str> {
+        usable(&self.registry, "MULLAMA_REGISTRY")
+    }
+
+    /// Hugging Face's address, if it is one.
+    pub(crate) fn hugging_face(&self) -> Result<&str> {
+        usable(&self.hugging_face, "HF_ENDPOINT")
+    }
+}
+
+/// Fails for an address that cannot be used, with the variable that sets it.
+fn usable<'a>(address: &'a str, variable: &str) -> Result<&'a str> {
+    if parse(address).is_some() {
+        return Ok(address);
+    }
+    let problem = format!("{variable} is {:?}, which is not an address", shown(address));
+    Err(Error::new(ErrorKind::InvalidArgument, problem).with_hint(format!(
+        "an address is written https://HOST, as in `{variable}=https://example.com`"
+    )))
 }
 
 impl Default for Endpoints {
@@ -224,7 +247,7 @@ impl Pull<'_, '_> {
         token: Option<&str>,
         insecure: bool,
     ) -> Result<()> {
-        let root = root_of(name, endpoints, insecure);
+        let root = root_of(name, endpoints, insecure)?;
         for _ in 0..MAX_ATTEMPTS {
             let (bytes, manifest, remotes) = {
                 let mut registry = Registry::new(&self.client, &root, name, token);
@@ -256,7 +279,7 @@ impl Pull<'_, '_> {
         let token = endpoints.hugging_face_token.as_deref();
         for _ in 0..MAX_ATTEMPTS {
             let chosen =
-                hugging_face::resolve(&self.client, &endpoints.hugging_face, token, source)?;
+                hugging_face::resolve(&self.client, endpoints.hugging_face()?, token, source)?;
             if self.assemble(name, &chosen)? {
                 return Ok(());
             }
@@ -420,14 +443,14 @@ pub(crate) fn addresses(url: &str) -> Result<Vec<String>> {
 }
 
 /// The base URL of a name's registry.
-pub(crate) fn root_of(name: &Name, endpoints: &Endpoints, insecure: bool) -> String {
+pub(crate) fn root_of(name: &Name, endpoints: &Endpoints, insecure: bool) -> Result<String> {
     let host = name.host();
     if host.eq_ignore_ascii_case(DEFAULT_HOST) {
-        return endpoints.registry.clone();
+        return endpoints.registry().map(str::to_owned);
     }
     let bare = host.rsplit_once(':').map_or(host, |(bare, _)| bare);
     let plain = insecure || is_loopback(bare);
-    format!("{}://{host}", if plain { "http" } else { "https" })
+    Ok(format!("{}://{host}", if plain { "http" } else { "https" }))
 }
 
 /// Checks that the file starts with GGUF's magic number.

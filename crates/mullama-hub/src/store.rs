@@ -197,7 +197,7 @@ impl Store {
         let mut entries = Vec::new();
         for (name, path) in self.names()? {
             match read(&path).and_then(|(bytes, manifest, modified)| {
-                self.check_blobs(&manifest)?;
+                self.check_blobs(&name, &manifest)?;
                 let (id, size) = (Digest::of(&bytes).short(), manifest.size());
                 Ok(Entry { name: name.clone(), id, size, modified, origin })
             }) {
@@ -281,7 +281,7 @@ impl Store {
             .with_hint(format!("make a model FROM {from} with `mullama create {to}`")));
         };
         let (bytes, manifest, _) = read(&path)?;
-        self.check_blobs(&manifest)?;
+        self.check_blobs(from, &manifest)?;
         self.write_manifest(to, &bytes)
     }
 
@@ -579,15 +579,15 @@ impl Store {
         Ok(self.names()?.into_iter().find(|(known, _)| known.matches(name)).map(|(_, path)| path))
     }
 
-    fn check_blobs(&self, manifest: &Manifest) -> Result<()> {
+    fn check_blobs(&self, name: &Name, manifest: &Manifest) -> Result<()> {
         match manifest.blobs().find(|layer| !self.has_blob(&layer.digest, layer.size)) {
             None => Ok(()),
             Some(layer) => Err(Error::new(
                 ErrorKind::InvalidModel,
-                format!("blob {} is missing from the store, or incomplete", layer.digest),
+                format!("{name} is damaged: blob {} is missing or incomplete", layer.digest),
             )
             .with_context("path", self.blob(&layer.digest).display())
-            .with_hint("pull the model again")),
+            .with_hint("pull or create the model again")),
         }
     }
 
@@ -596,7 +596,7 @@ impl Store {
         let Some(path) = self.path_of(name)? else { return Ok(None) };
         let about = |error: Error| error.with_context("name", name);
         let (bytes, manifest, modified) = read(&path).map_err(about)?;
-        self.check_blobs(&manifest).map_err(about)?;
+        self.check_blobs(name, &manifest).map_err(about)?;
         let files = |kind| -> Vec<PathBuf> {
             manifest.of_kind(kind).map(|layer| self.blob(&layer.digest)).collect()
         };

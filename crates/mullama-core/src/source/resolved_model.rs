@@ -136,7 +136,7 @@ impl ResolvedModel {
 
     /// The projector that belongs to the model. If it cannot be used, logs a warning with the reason and returns none.
     pub fn projector(&self) -> Result<Option<PathBuf>> {
-        let header = GgufHeader::read(&self.path)?;
+        let header = GgufHeader::read(&self.path).map_err(|error| self.named(error))?;
         let found = projector::find(&self.path, self.stored.as_ref(), &header, None)?;
         Ok(found.and_then(Result::ok).map(|file| file.path))
     }
