@@ -457,7 +457,7 @@ fn failure_of_status(request: &Request<'_>, response: Response) -> Failure {
     let wait = response.header("retry-after").and_then(retry_after);
     let url = response.url.clone();
     // Registries explain the status in the body.
-    let reason = response.bytes(64 << 10).ok().and_then(|body| reason(&body));
+    let reason = reason(&start_of_body(response));
     let reason = reason.map_or(String::new(), |reason| format!(" ({reason})"));
     let error = |kind, text: &str| {
         let error = failed(&url, &format!("{text}{reason}"));
@@ -484,6 +484,21 @@ fn failure_of_status(request: &Request<'_>, response: Response) -> Failure {
         }
         _ => Failure::Permanent(error(ErrorKind::Download, &format!("status {status}"))),
     }
+}
+
+/// The part of a short body that arrives soon: its text is only an explanation.
+fn start_of_body(mut response: Response) -> Vec<u8> {
+    const MAX_SIZE: u64 = 64 << 10;
+    const MAX_TIME: Duration = Duration::from_secs(2);
+    let begun = Instant::now();
+    let mut reader = response.reader().take(MAX_SIZE);
+    let (mut body, mut part) = (Vec::new(), [0; 4096]);
+    while begun.elapsed() < MAX_TIME
+        && let Ok(read @ 1..) = reader.read(&mut part)
+    {
+        body.extend_from_slice(&part[..read]);
+    }
+    body
 }
 
 /// The message in a body such as `{"errors": [{"message": ...}]}` or `{"error": ...}`.
