@@ -8,7 +8,7 @@ use log::LevelFilter;
 const VARIABLE: &str = "MULLAMA_LOG";
 
 /// Errors and mullama's own warnings.
-const DEFAULT: &str = "warn,mullama::engine=error";
+const DEFAULT: &str = "mullama=warn,mullama::engine=error";
 
 /// A filter in `env_logger`'s notation.
 #[derive(Debug, PartialEq)]
@@ -29,7 +29,8 @@ impl LogFilter {
             return Self { directives: DEFAULT.to_owned(), problem: None };
         }
         if text.split(',').all(is_directive) {
-            return Self { directives: text.to_owned(), problem: None };
+            let directives: Vec<_> = text.split(',').map(of_mullama).collect();
+            return Self { directives: directives.join(","), problem: None };
         }
         let problem = format!(
             "{VARIABLE} is {text:?}, which is not a log level: use off, error, warn, info, debug or trace; the default is used"
@@ -44,14 +45,26 @@ fn is_directive(text: &str) -> bool {
     LevelFilter::from_str(level.trim()).is_ok()
 }
 
+/// A level without a target is that of mullama. Libraries for HTTP log URLs and headers, which may have secrets.
+fn of_mullama(directive: &str) -> String {
+    let directive = directive.trim();
+    if directive.contains('=') { directive.to_owned() } else { format!("mullama={directive}") }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn log_levels_are_parsed_and_invalid_ones_reported() {
-        for text in ["debug", " Trace ", "off", "warn,mullama::engine=debug"] {
-            let expected = LogFilter { directives: text.trim().to_owned(), problem: None };
+        for (text, directives) in [
+            ("debug", "mullama=debug"),
+            (" Trace ", "mullama=Trace"),
+            ("off", "mullama=off"),
+            ("warn,mullama::engine=debug", "mullama=warn,mullama::engine=debug"),
+            ("ureq=debug", "ureq=debug"),
+        ] {
+            let expected = LogFilter { directives: directives.to_owned(), problem: None };
             assert_eq!(LogFilter::of(text), expected);
         }
         assert_eq!(LogFilter::of(""), LogFilter { directives: DEFAULT.to_owned(), problem: None });

@@ -26,12 +26,13 @@ pub fn run(arguments: &ArgMatches, itself: &[OsString]) -> Result<(), Failure> {
 /// Pulls the model if it is not available. If `given` is not a name, returns the error of resolving it.
 pub fn pull_if_missing(given: &str, itself: &[OsString]) -> Result<(), Failure> {
     let Err(error) = ResolvedModel::find(given) else { return Ok(()) };
-    let is_name = Source::parse(given).is_ok_and(|source| source.name().is_some());
+    let source = Source::parse(given).ok().filter(|source| source.name().is_some());
     // A misspelt name of the built-in model is not downloaded.
-    if error.kind() != ErrorKind::NotFound || !is_name || resembles_demo(given) {
-        return Err(error.into());
-    }
-    print_message(format_args!("{given} is not in the local store: downloading it"));
+    let is_missing = error.kind() == ErrorKind::NotFound && !resembles_demo(given);
+    let Some(source) = source.filter(|_| is_missing) else { return Err(error.into()) };
+    // An address may have secrets.
+    let shown = if given.contains("://") { source.to_string() } else { given.to_owned() };
+    print_message(format_args!("{shown} is not in the local store: downloading it"));
     print_message(describe_pulled(&pull(given, false, itself)?));
     Ok(())
 }
