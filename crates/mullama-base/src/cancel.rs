@@ -109,6 +109,11 @@ impl CancelToken {
         self.add(Box::new(move || other.cancel()));
     }
 
+    /// Whether an operation has registered a callback, so that cancelling takes effect at once.
+    pub fn has_callbacks(&self) -> bool {
+        !self.callbacks().waiting.is_empty()
+    }
+
     /// Returns a guard that cancels on drop. This has no effect on an operation that has finished.
     pub fn drop_guard(&self) -> CancelOnDrop {
         CancelOnDrop(self.clone())

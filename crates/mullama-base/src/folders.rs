@@ -1,8 +1,10 @@
 //! The user's folders, by the conventions of the platform.
 
 use std::borrow::Cow;
-use std::env;
 use std::path::{Path, PathBuf};
+use std::{env, fs};
+
+use crate::file::TemporaryFile;
 
 /// The user's home folder.
 pub fn home_dir() -> Option<PathBuf> {
@@ -25,6 +27,23 @@ pub fn user_cache_dir() -> Option<PathBuf> {
 /// mullama's cache folder; in the temporary folder if the user has no cache folder.
 pub fn cache_dir() -> PathBuf {
     user_cache_dir().unwrap_or_else(env::temp_dir).join("mullama")
+}
+
+/// A folder of mullama's cache, created if necessary; in the temporary folder if the cache cannot be written.
+pub fn cache_folder(name: &str) -> PathBuf {
+    let is_writable = |folder: &PathBuf| {
+        // A file in its place is damage.
+        if folder.is_file() {
+            let _ = fs::remove_file(folder);
+        }
+        fs::create_dir_all(folder).is_ok() && TemporaryFile::new_in(folder).is_ok()
+    };
+    let folder = cache_dir().join(name);
+    if is_writable(&folder) {
+        return folder;
+    }
+    let other = env::temp_dir().join("mullama").join(name);
+    if is_writable(&other) { other } else { folder }
 }
 
 /// mullama's data folder: in `$XDG_DATA_HOME` or `~/.local/share`, `~/Library/Application Support`, `%LOCALAPPDATA%`.

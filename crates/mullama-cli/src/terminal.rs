@@ -3,6 +3,7 @@
 use std::fmt::Display;
 use std::io::{self, IsTerminal as _, Write as _, stderr, stdout};
 use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use mullama::CancelToken;
 use mullama_base::{printable, printable_prose};
@@ -45,7 +46,11 @@ fn current() -> MutexGuard<'static, CancelToken> {
     INTERRUPT.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Makes Ctrl-C and SIGTERM cancel [`interrupt_token`]. A second signal before the first was handled ends the process.
+/// How long an operation that checks the token now and then, such as loading, may take to end after an interrupt.
+const MAX_WAIT: Duration = Duration::from_secs(1);
+
+/// Makes Ctrl-C and SIGTERM cancel [`interrupt_token`]. The process ends if nothing handles it for [`MAX_WAIT`], or at a
+/// second signal before the first was handled.
 pub fn catch_interrupts() {
     // Fails only if a handler is already installed, which then remains.
     let _ = ctrlc::set_handler(|| {
@@ -53,7 +58,15 @@ pub fn catch_interrupts() {
         if interrupt_token.is_cancelled() {
             end(130);
         }
+        let is_handled = interrupt_token.has_callbacks();
         interrupt_token.cancel();
+        if !is_handled {
+            std::thread::sleep(MAX_WAIT);
+            // Handled interrupts are forgotten.
+            if self::interrupt_token().is_cancelled() {
+                end(130);
+            }
+        }
     });
 }
 

@@ -112,6 +112,22 @@ fn damaged_plan_caches_are_rebuilt() {
             assert_eq!(before["devices"], after["devices"], "{damage:?}");
         }
     }
+    let same_again = |damage: &str| {
+        for (before, after) in whole.iter().zip(&plans()) {
+            assert_eq!(before["devices"], after["devices"], "{damage}");
+        }
+    };
+    for path in files(&cache) {
+        std::fs::remove_file(&path).unwrap();
+        std::fs::create_dir(&path).unwrap();
+    }
+    same_again("folders in place of files");
+    for part in ["remote-headers", "headers", "placements"] {
+        let folder = cache.join("mullama").join(part);
+        std::fs::remove_dir_all(&folder).unwrap();
+        std::fs::write(&folder, "").unwrap();
+    }
+    same_again("files in place of folders");
 }
 
 #[test]

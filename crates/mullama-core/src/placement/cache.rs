@@ -10,7 +10,7 @@ use std::time::SystemTime;
 
 use crate::engine::Placement;
 use crate::runtime;
-use mullama_base::folders::cache_dir;
+use mullama_base::folders::{cache_dir, cache_folder};
 use mullama_base::{TemporaryFile, read_file, write_atomically};
 use mullama_gguf::GgufHeader;
 use mullama_sys::kernels::Kernels;
@@ -112,14 +112,18 @@ pub(crate) fn cached_file(
     about: &str,
     make: impl FnOnce(&Path) -> crate::Result<()>,
 ) -> crate::Result<PathBuf> {
-    let dir = cache_dir().join(folder);
-    let file = dir.join(format!("{:016x}.gguf", hash_of(&(env!("CARGO_PKG_VERSION"), about))));
+    let name = format!("{:016x}.gguf", hash_of(&(env!("CARGO_PKG_VERSION"), about)));
+    let file = cache_dir().join(folder).join(&name);
     // A damaged file is created again.
     if GgufHeader::read(&file).is_ok() {
         return Ok(file);
     }
+    let dir = cache_folder(folder);
+    let file = dir.join(name);
+    if file.is_dir() {
+        let _ = fs::remove_dir_all(&file);
+    }
     let failed = |error| crate::Error::io("write", &file, error);
-    fs::create_dir_all(&dir).map_err(failed)?;
     forget_oldest(&dir);
     let draft = TemporaryFile::new_in(&dir).map_err(failed)?;
     make(draft.path())?;

@@ -9,7 +9,7 @@ use super::options::PlanOptions;
 use super::shape::Shape;
 use crate::source::ResolvedModel;
 use crate::{Error, ErrorKind, Result};
-use mullama_base::folders::cache_dir;
+use mullama_base::folders::cache_folder;
 
 /// The file with the header of a model to plan.
 pub(super) struct HeaderFile {
@@ -74,7 +74,7 @@ fn remote_header(source: &Path) -> Option<Result<PathBuf>> {
     if matches!(source, mullama_hub::Source::Path(_)) {
         return None;
     }
-    let folder = cache_dir().join("remote-headers");
+    let folder = cache_folder("remote-headers");
     let options = mullama_hub::PullOptions::default();
     Some(mullama_hub::fetch_header(&source, &folder, &options))
 }
