@@ -3,6 +3,8 @@
 use std::env;
 use std::time::Duration;
 
+use crate::warning::warn_once;
+
 /// A number that is at least 0. For other values, logs a warning and returns `None`.
 pub fn number_from_env(name: &str) -> Option<f64> {
     from_env(name, "a number of 0 or more", read)
@@ -19,7 +21,7 @@ fn from_env<T>(name: &str, wanted: &str, read: impl FnOnce(&str) -> Option<T>) -
     let text = env::var(name).ok().filter(|text| !text.is_empty())?;
     let value = read(&text);
     if value.is_none() {
-        log::warn!("{name} is {text:?}, which is not {wanted}: the default is used");
+        warn_once(&format!("{name} is {text:?}, which is not {wanted}: the default is used"));
     }
     value
 }

@@ -17,6 +17,7 @@ mod similar;
 mod table;
 mod thread;
 pub mod units;
+mod warning;
 
 pub use cancel::{CancelCallback, CancelOnDrop, CancelToken};
 pub use environment::{number_from_env, seconds_from_env};
@@ -33,3 +34,4 @@ pub use shorten::shortened;
 pub use similar::{nearest, similar_by, similar_names, similarity};
 pub use table::{table, wrapped};
 pub use thread::{check_threads, thread_error};
+pub use warning::warn_once;

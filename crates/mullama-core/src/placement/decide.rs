@@ -13,6 +13,7 @@ use crate::device::DeviceSet;
 use crate::engine::WeightSettings;
 use crate::options::{ContextParams, ModelParams};
 use crate::source::DraftFile;
+use mullama_base::warn_once;
 use mullama_gguf::GgufHeader;
 
 /// Decides the open settings of a model and its draft model, and refuses what does not fit. `name` is that of the model
@@ -47,7 +48,7 @@ pub(crate) fn decide(
         projector.iter().fold(error, |error, projector| projector.explain(error))
     })?;
     for note in search.notes() {
-        log::warn!("{note}");
+        warn_once(&note);
     }
     if let Some(draft) = &mut draft {
         draft.decision.context.n_ctx = decision.context.n_ctx;
