@@ -25,7 +25,7 @@ mod llama_cpp;
 #[cfg(test)]
 mod llama_cpp_page;
 mod options;
-mod other_commands;
+mod other_programs;
 mod plot;
 mod progress;
 #[cfg(test)]

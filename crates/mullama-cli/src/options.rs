@@ -84,6 +84,7 @@ pub fn read(matches: &ArgMatches) -> Result<Map<String, Value>> {
     let mut options = Options::default();
     let [generate, chat] = options.chat.option_sets();
     let chat = generate.specs().iter().chain(chat.specs());
+    let chat = chat.filter(|spec| !is_for_loading(spec.name));
     given(matches, options.model.specs().iter().chain(options.context.specs()).chain(chat))
 }
 
@@ -166,6 +167,9 @@ fn given<'a>(
     for spec in specs.filter(|spec| has_flag(spec)) {
         let Some(values) = matches.get_many::<String>(spec.name) else { continue };
         let values: Vec<&str> = values.map(String::as_str).collect();
+        if values.last().is_some_and(|text| is_default(spec, text)) {
+            continue;
+        }
         options.insert(spec.name.to_owned(), value(spec, &values)?);
     }
     Ok(options)
@@ -238,10 +242,23 @@ fn value(spec: &OptionSpec, values: &[&str]) -> Result<Value> {
             Ok(value) => value,
             Err(_) if text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') => text.into(),
             Err(error) => {
-                return Err(Error::argument(&flag, format!("is not valid JSON: {error}")));
+                let error = Error::argument(&flag, format!("is not valid JSON: {error}"));
+                return Err(match spec.name {
+                    "json_schema" => error.with_hint("`--format FILE` reads a schema from a file"),
+                    _ => error,
+                });
             }
         },
     })
+}
+
+/// Whether a text is the word that the help states as the default, such as `all` or `random`.
+fn is_default(spec: &OptionSpec, text: &str) -> bool {
+    const WORDS: [&str; 4] = ["all", "none", "random", "unlimited"];
+    let default = spec.doc.rsplit_once("Default:").map(|(_, default)| default.replace('`', ""));
+    let word = default.as_deref().and_then(|it| it.split_whitespace().next());
+    let word = word.unwrap_or_default().trim_end_matches(['.', ';', ',']);
+    WORDS.contains(&word) && word.eq_ignore_ascii_case(text)
 }
 
 /// Whether the text is one of `a|b|c`, ignoring case.
@@ -321,6 +338,35 @@ mod tests {
         let samplers = [mullama::SamplerKind::TopK, mullama::SamplerKind::Temperature];
         assert_eq!(options.generate.samplers, Some(samplers.into()));
         assert_eq!(options.generate.banned_phrases, Some(vec!["a, b".to_owned()]));
+    }
+
+    #[test]
+    fn words_of_defaults_are_values() {
+        let options = |arguments: &[&str]| read(&parse(arguments)).unwrap();
+        for (flag, word) in [
+            ("--device", "all"),
+            ("--max-gpu", "all"),
+            ("--rpc", "none"),
+            ("--lora", "none"),
+            ("--override-tensor", "none"),
+            ("--seed", "random"),
+            ("--max-queue", "Unlimited"),
+        ] {
+            assert_eq!(options(&[flag, word]), Map::new(), "{flag} {word}");
+        }
+        assert_eq!(options(&["--device", "none"])["devices"], serde_json::json!(["none"]));
+    }
+
+    #[test]
+    fn help_writes_names_of_options_as_flags_and_values_as_they_are() {
+        let doc = |name: &str| {
+            let flags = load_flags().into_iter().chain(chat_flags());
+            let flag = flags.into_iter().find(|flag| flag.get_id() == name).unwrap();
+            flag.get_help().unwrap().to_string()
+        };
+        assert!(doc("samplers").contains("top_n_sigma, top_k"), "{}", doc("samplers"));
+        assert!(!doc("regex").contains("--regex"), "{}", doc("regex"));
+        assert!(doc("draft_gpu_layers").contains("--n-gpu-layers"), "{}", doc("draft_gpu_layers"));
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! Commands of other programs, and their replacements in mullama.
+//! Commands and flags of other programs, and their replacements in mullama. The flags of llama.cpp have a table of their
+//! own (`llama_cpp.rs`).
 
 /// Command names, and the message for them.
 const COMMANDS: &[(&[&str], &str)] = &[
@@ -44,6 +45,28 @@ const COMMANDS: &[(&[&str], &str)] = &[
     (&["update", "upgrade"], "update the package with pip, npm or cargo"),
 ];
 
+/// Names of flags without dashes, and the message for them.
+const FLAGS: &[(&[&str], &str)] = &[
+    (
+        &["keepalive", "keep-alive"],
+        "models do not stay loaded: each `mullama run` loads its model and frees it at the end",
+    ),
+    (&["stream", "streaming", "no-stream"], "answers are always printed while they are generated"),
+    (&["hidethinking", "hide-thinking", "no-think"], "use --reasoning=false"),
+    (&["nowordwrap", "no-word-wrap"], "lines are not wrapped"),
+    (&["ctx", "n-ctx", "num-ctx", "context"], "use --ctx-size"),
+    (
+        &["q", "quiet", "silent"],
+        "messages go to standard error: add 2>/dev/null, or set MULLAMA_LOG=error",
+    ),
+];
+
+/// The message for a flag of another program, which may have dashes.
+pub fn flag(name: &str) -> Option<&'static str> {
+    let name = name.trim_start_matches('-').to_ascii_lowercase().replace('_', "-");
+    FLAGS.iter().find(|(names, _)| names.contains(&name.as_str())).map(|(_, answer)| *answer)
+}
+
 /// The message for a command of another program.
 pub fn answer(command: &str) -> Option<&'static str> {
     let command = command.to_ascii_lowercase();
@@ -69,5 +92,7 @@ mod tests {
             }
         }
         assert!(answer("Serve").is_some() && answer("run").is_none());
+        assert_eq!(flag("--temperature"), None);
+        assert!(flag("--keep_alive").is_some() && flag("-q").is_some());
     }
 }

@@ -14,6 +14,7 @@ use serde_json::{Map, Value};
 
 use crate::llama_cpp::{self, Flag, FlagMapping, FlagValue};
 use crate::options::flag_for;
+use crate::other_programs;
 
 /// The default of the missing half of a flag with two values.
 const DEFAULT_CACHE_TYPE: &str = "f16";
@@ -344,10 +345,17 @@ impl<'a> Line<'a> {
         let theirs =
             llama_cpp::flags().filter(|_| self.takes_whole_lines()).flat_map(|flag| flag.names);
         let known = known.chain(theirs.map(|name| (*name).to_owned()));
+        if let Some(answer) = other_programs::flag(name) {
+            return error.with_hint(answer);
+        }
         if let Some(ours) = flag_for(bare).filter(|ours| self.has(ours)) {
             return error.with_hint(format!("did you mean --{ours}?"));
         }
-        let alike = |known: &String| similarity(bare, known.trim_start_matches('-'));
+        // Short names are similar to many words.
+        let alike = |known: &String| match known.trim_start_matches('-') {
+            known if bare.len() < 2 || known.len() + 2 < bare.len() => 0.0,
+            known => similarity(bare, known),
+        };
         match similar_by(known, alike).into_iter().next() {
             Some(near) => error.with_hint(format!("did you mean {near}?")),
             None => error.with_hint(format!(

@@ -7,7 +7,7 @@ use clap::error::{ContextKind, ContextValue, ErrorKind as Kind};
 use mullama::{Error, ErrorKind};
 use mullama_base::nearest;
 
-use crate::other_commands;
+use crate::other_programs;
 
 /// Converts an error of the parser. Requests for help or the version are not errors, so the result is none.
 pub fn explain(command: &Command, error: &clap::Error) -> Option<Error> {
@@ -37,10 +37,15 @@ pub fn explain(command: &Command, error: &clap::Error) -> Option<Error> {
         }
         Kind::UnknownArgument if argument.starts_with('-') => {
             let error_message = invalid(format!("there is no flag {argument}"));
-            match texts(error, ContextKind::SuggestedArg).iter().find(|near| !near.is_empty()) {
-                Some(near) => error_message.with_hint(format!("did you mean {near}?")),
-                None => error_message.with_hint(format!("the command is written `{}`", usage())),
-            }
+            let suggested = texts(error, ContextKind::SuggestedArg);
+            // Every letter is similar to every other.
+            let is_letter = argument.trim_start_matches('-').chars().count() < 2;
+            let near = suggested.iter().find(|near| !near.is_empty() && !is_letter);
+            error_message.with_hint(match (other_programs::flag(&argument), near) {
+                (Some(answer), _) => answer.to_owned(),
+                (None, Some(near)) => format!("did you mean {near}?"),
+                (None, None) => format!("the command is written `{}`", usage()),
+            })
         }
         Kind::UnknownArgument => invalid(format!("unexpected argument `{argument}`"))
             .with_hint(format!("the command is written `{}`", usage())),
@@ -65,7 +70,7 @@ pub fn explain(command: &Command, error: &clap::Error) -> Option<Error> {
 
 /// What to write instead of a command that does not exist.
 fn instead_of(command: &Command, wrong: &str) -> String {
-    if let Some(answer) = other_commands::answer(wrong) {
+    if let Some(answer) = other_programs::answer(wrong) {
         return answer.to_owned();
     }
     let names = command.get_subcommands().map(Command::get_name);
@@ -120,6 +125,10 @@ mod tests {
             ("cp", "FROM and TO are missing | the command is written `mullama cp <FROM> <TO>`"),
             ("run demo -p a b", "--prompt cannot be combined with PROMPT"),
             ("--versoin", "there is no flag --versoin | did you mean --version?"),
+            (
+                "list --keepalive",
+                "there is no flag --keepalive | models do not stay loaded: each `mullama run` loads its model and frees it at the end",
+            ),
             ("-x", "there is no flag -x | the command is written `mullama <COMMAND>`"),
             ("run demo --no-pull=x", "--no-pull takes no value, and has `x`"),
             (

@@ -343,8 +343,8 @@ class GenerateOptions(TypedDict, total=False):
     samplers: Sequence[SamplerKind] | None
     """The samplers that run, in this order. Samplers that are not named do not run; with
     `temperature` 0, the most likely of the remaining tokens is chosen in any case. Not for
-    `mirostat`. Default: `penalties`, `dry`, `top_n_sigma`, `top_k`, `typical_p`, `top_p`, `min_p`,
-    `xtc`, `temperature`."""
+    `mirostat`. Default: penalties, dry, top_n_sigma, top_k, typical_p, top_p, min_p, xtc,
+    temperature."""
 
     logits_processors: LogitsProcessor | Sequence[LogitsProcessor] | None
     """Functions that change the logits before the samplers see them. Each is called with the tokens
@@ -395,8 +395,8 @@ class GenerateOptions(TypedDict, total=False):
     none."""
 
     regex: str | None
-    """A regular expression that the whole text must match, in the syntax of the Rust crate `regex`.
-    Default: none."""
+    """A regular expression that the whole text must match, in the syntax of Rust's library for them
+    (<https://docs.rs/regex>). Default: none."""
 
     json_schema: Mapping[str, object] | str | bool | None
     """A JSON schema that the text must match. Default: none."""

@@ -85,7 +85,7 @@ options! {
         /// The samplers that run, in this order. Samplers that are not named do not run; with
         /// `temperature` 0, the most likely of the remaining tokens is chosen in any case. Not for
         /// `mirostat`.
-        samplers: Vec<SamplerKind> [samplers = SamplerKind::ALL.to_vec() => "`penalties`, `dry`, `top_n_sigma`, `top_k`, `typical_p`, `top_p`, `min_p`, `xtc`, `temperature`"],
+        samplers: Vec<SamplerKind> [samplers = SamplerKind::ALL.to_vec() => "penalties, dry, top_n_sigma, top_k, typical_p, top_p, min_p, xtc, temperature"],
         /// Functions that change the logits before the samplers see them. Each is called with the
         /// tokens so far, those of the prompt included, and with the logits, which it changes in
         /// place. Default: none.
@@ -124,8 +124,8 @@ options! {
         /// case, terminals in upper case, `start` as the first rule, `%json {...}` for JSON
         /// schemas. Default: none.
         lark <- String,
-        /// A regular expression that the whole text must match, in the syntax of the Rust crate
-        /// `regex`. Default: none.
+        /// A regular expression that the whole text must match, in the syntax of Rust's library for
+        /// them (<https://docs.rs/regex>). Default: none.
         regex <- String,
         /// A JSON schema that the text must match. Default: none.
         json_schema <- Value as JsonSchema; shown true,
