@@ -496,7 +496,7 @@ fn start_of_body(mut response: Response) -> Vec<u8> {
     while begun.elapsed() < MAX_TIME
         && let Ok(read @ 1..) = reader.read(&mut part)
     {
-        body.extend_from_slice(&part[..read]);
+        body.extend_from_slice(part.get(..read).unwrap_or_default());
     }
     body
 }

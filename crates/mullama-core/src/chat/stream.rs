@@ -142,7 +142,7 @@ impl ChatStream {
     /// Waits for the end and returns the complete answer.
     pub fn finish(mut self) -> Result<ChatCompletion> {
         while let Some(chunk) = self.stream.next_chunk() {
-            self.append_unparsed(chunk?)?;
+            self.append_unparsed(chunk?);
         }
         self.into_completion()
     }
@@ -150,19 +150,18 @@ impl ChatStream {
     /// As [`Self::finish`], without blocking the thread.
     pub async fn finish_async(mut self) -> Result<ChatCompletion> {
         while let Some(chunk) = self.stream.next_chunk_async().await {
-            self.append_unparsed(chunk?)?;
+            self.append_unparsed(chunk?);
         }
         self.into_completion()
     }
 
     /// Adds a piece of text; only the last one is parsed.
-    fn append_unparsed(&mut self, chunk: Chunk) -> Result<()> {
+    fn append_unparsed(&mut self, chunk: Chunk) {
         if chunk.completion.is_some() {
-            self.parse_chunk(chunk)?;
+            self.parse_chunk(chunk);
         } else {
             self.add(chunk);
         }
-        Ok(())
     }
 
     fn into_completion(mut self) -> Result<ChatCompletion> {
@@ -187,7 +186,7 @@ impl ChatStream {
         }
         let news = self.parse_chunk(chunk);
         self.parse_after = Some(begun + begun.elapsed() * PARSING_SHARE);
-        Some(news)
+        Some(Ok(news))
     }
 
     /// Adds the text and log probabilities of a piece.
@@ -199,7 +198,7 @@ impl ChatStream {
     }
 
     /// Parses the text including this piece and returns what is new in the message.
-    fn parse_chunk(&mut self, mut chunk: Chunk) -> Result<ChatChunk> {
+    fn parse_chunk(&mut self, mut chunk: Chunk) -> ChatChunk {
         let whole = chunk.completion.take();
         self.add(chunk);
         let ended_early =
@@ -223,7 +222,7 @@ impl ChatStream {
             self.completion = Some(completion.clone());
             news.completion = Some(completion);
         }
-        Ok(news)
+        news
     }
 
     /// The part of the message that the model generated, without the prefill.

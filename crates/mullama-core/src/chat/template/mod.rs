@@ -142,26 +142,8 @@ pub(crate) fn render(
         // The engine itself inserts it into the prompt.
         marks.put_into(beginning);
     }
-    let (mut applied, mut parser) =
-        apply(templates, &request, &chosen.tools, marks.as_ref(), cancel)?;
-    let resolve = |marked: &str| match &marks {
-        Some(marks) => marks.resolve(marked),
-        None => Prompt { text: marked.to_owned(), written: Vec::new() },
-    };
-    let prompt = resolve(&applied.prompt);
-    applied.generation_prompt = resolve(&applied.generation_prompt).text;
-    applied.complete_reasoning();
-    if !chosen.tools.is_empty() && !chosen.is_required && !continues && loses_text(&parser) {
-        // The engine does not know how the template writes calls, so that every answer is text.
-        let mut without_tools = request.clone();
-        without_tools.as_object_mut().map(|request| request.remove("tools"));
-        (_, parser) = apply(templates, &without_tools, &[], None, cancel)?;
-        applied.parser.clear();
-        applied.grammar.clear();
-    }
-    parser
-        .set_generation_prompt(&applied.generation_prompt)
-        .map_err(|reason| template_error(&reason))?;
+    let (applied, parser, prompt) =
+        apply_resolved(templates, &request, &chosen, marks.as_ref(), continues, cancel)?;
     if prompt.text.is_empty() {
         return Err(template_error("it rendered an empty prompt"));
     }
@@ -456,6 +438,39 @@ fn apply(
     let applied =
         serde_json::from_str(&applied).map_err(|error| template_error(&error.to_string()))?;
     Ok((applied, parser))
+}
+
+/// Applies a template and resolves the marks in its prompt. `continues`: whether the prompt ends with the start of the
+/// answer.
+fn apply_resolved(
+    templates: &Templates,
+    request: &Value,
+    chosen: &ChosenTools,
+    marks: Option<&Marks>,
+    continues: bool,
+    cancel: &CancelToken,
+) -> Result<(AppliedTemplate, ChatParser, Prompt)> {
+    let (mut applied, mut parser) = apply(templates, request, &chosen.tools, marks, cancel)?;
+    let resolve = |marked: &str| match marks {
+        Some(marks) => marks.resolve(marked),
+        None => Prompt { text: marked.to_owned(), written: Vec::new() },
+    };
+    let prompt = resolve(&applied.prompt);
+    applied.generation_prompt = resolve(&applied.generation_prompt).text;
+    applied.complete_reasoning();
+    let may_be_text = !chosen.tools.is_empty() && !chosen.is_required && !continues;
+    if may_be_text && loses_text(&parser) {
+        // The engine does not know how the template writes calls, so that every answer is text.
+        let mut without_tools = request.clone();
+        without_tools.as_object_mut().map(|request| request.remove("tools"));
+        (_, parser) = apply(templates, &without_tools, &[], None, cancel)?;
+        applied.parser.clear();
+        applied.grammar.clear();
+    }
+    parser
+        .set_generation_prompt(&applied.generation_prompt)
+        .map_err(|reason| template_error(&reason))?;
+    Ok((applied, parser, prompt))
 }
 
 /// Whether an answer in JSON consists only of the JSON, apart from reasoning before it, according to the engine's
