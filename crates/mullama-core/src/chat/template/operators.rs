@@ -172,8 +172,10 @@ impl Checks<'_> {
         if !self.source.starts_with("{%") || !self.is(first, "macro") || !self.is(opening, "(") {
             return None;
         }
+        // A bracket that is not closed is rejected later.
+        let inner = 3..opening.after.saturating_sub(1).max(3);
         let mut names = Vec::new();
-        for part in self.split(tokens, 3..opening.after - 1, &[","]) {
+        for part in self.split(tokens, inner, &[","]) {
             let (name, default) = tokens[part].split_first()?;
             for (index, token) in default.iter().enumerate() {
                 let follows = |sign| index > 0 && self.is(&default[index - 1], sign);
@@ -501,6 +503,9 @@ mod tests {
 
     #[test]
     fn defaults_from_other_parameters_are_rejected() {
+        for open in ["{% macro a( %}", "{% macro a(b %}", "{% macro a(", "{% macro a(, %}"] {
+            assert!(checked(open).is_ok(), "{open}");
+        }
         let failure = checked("\n{% macro m(a, b=[a.c]) %}{% endmacro %}").unwrap_err();
         assert!(failure.starts_with("line 2: ") && failure.contains("`a`"), "{failure}");
         for source in
