@@ -32,6 +32,8 @@ inline char * duplicate(const std::string & text) {
 template <typename Body>
 int guarded(char ** out, Body body) noexcept {
     *out = nullptr;
+    // Allocates what this thread needs to throw. glibc ends the process if there is no memory for it later.
+    (void) std::uncaught_exceptions();
     const guard_scope scope;
     try {
         *out = duplicate(body());
