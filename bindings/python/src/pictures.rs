@@ -84,17 +84,28 @@ fn picture_of(value: &Bound<'_, PyAny>) -> PyResult<Option<ContentPart>> {
     }
     if value.hasattr("__array_interface__")? && value.hasattr("tobytes")? {
         // Pillow images have an array interface, too, but may have modes other than RGB.
-        let value = if value.hasattr("convert")? {
-            &value.call_method1("convert", ("RGBA",))?
-        } else {
-            value
-        };
+        let value = if value.hasattr("convert")? { &readable(value)? } else { value };
         return array(value).map(Some);
     }
     Ok(None)
 }
 
-/// An array of pixels with 8 bits per channel, of shape (height, width, 3 or 4), or (height, width) for greyscale.
+/// A Pillow image in a mode that `array` reads. Pillow itself cuts off values of more than 8 bits.
+fn readable<'py>(image: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    let mode: String = image.getattr("mode")?.extract()?;
+    match mode.as_str() {
+        "I;16" | "I;16L" | "I;16B" | "I;16N" => Ok(image.clone()),
+        "I" | "F" => {
+            let problem = format!(
+                "a picture in Pillow's mode {mode} has no known range of values: convert it to L or RGB"
+            );
+            Err(raise(Error::new(ErrorKind::InvalidArgument, problem)))
+        }
+        _ => image.call_method1("convert", ("RGBA",)),
+    }
+}
+
+/// An array of pixels with 8 or 16 bits per channel, of shape (height, width, 3 or 4), or (height, width) for greyscale.
 fn array(value: &Bound<'_, PyAny>) -> PyResult<ContentPart> {
     let interface = value.getattr("__array_interface__")?;
     let shape: Vec<usize> = interface.get_item("shape")?.extract()?;
@@ -111,13 +122,24 @@ fn array(value: &Bound<'_, PyAny>) -> PyResult<ContentPart> {
             u8::try_from(channels).ok()?,
         ))
     });
-    let Some((width, height, channels)) = size.filter(|_| kind == "|u1") else {
+    let known = ["|u1", "<u2", ">u2"].contains(&kind.as_str());
+    let Some((width, height, channels)) = size.filter(|_| known) else {
         let problem = format!(
-            "a picture is an array of height, width and 3 or 4 channels, of type uint8; this one has the shape \
-             {shape:?} and the type {kind}"
+            "a picture is an array of height, width and 3 or 4 channels, of type uint8 or uint16; this one has the \
+             shape {shape:?} and the type {kind}"
         );
         return Err(raise(Error::new(ErrorKind::InvalidArgument, problem)));
     };
     let pixels = value.call_method0("tobytes")?.cast_into::<PyBytes>()?;
-    ContentPart::image_pixels(width, height, channels, pixels.as_bytes()).map_err(raise)
+    let narrow = |read: fn([u8; 2]) -> u16| -> Vec<u8> {
+        let values = pixels.as_bytes().as_chunks::<2>().0.iter();
+        values.map(|bytes| ((u32::from(read(*bytes)) + 128) / 257) as u8).collect()
+    };
+    let narrow = match kind.as_str() {
+        "<u2" => Some(narrow(u16::from_le_bytes)),
+        ">u2" => Some(narrow(u16::from_be_bytes)),
+        _ => None,
+    };
+    let pixels = narrow.as_deref().unwrap_or(pixels.as_bytes());
+    ContentPart::image_pixels(width, height, channels, pixels).map_err(raise)
 }

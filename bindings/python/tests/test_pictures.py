@@ -56,15 +56,15 @@ def ask(model, picture):
 class Pillow:
     """A fake Pillow image with the part of its interface that is used."""
 
-    def __init__(self, array):
-        self.array = array
+    def __init__(self, array, mode="RGB"):
+        self.array, self.mode = array, mode
 
     @property
     def __array_interface__(self):
         return {"shape": (1, 1), "typestr": "|b1", "version": 3}
 
     def convert(self, mode):
-        assert mode == "RGBA"
+        assert mode == "RGBA" and self.mode not in ("I;16", "I", "F")
         opaque = np.full((*self.array.shape[:2], 1), 255, np.uint8)
         return np.concatenate([self.array, opaque], axis=2)
 
@@ -88,6 +88,21 @@ def test_images_of_all_types_give_equal_answers(model, seen, tmp_path):
     assert model.chat([message], **ASK).tokens == seen
     assert ask(model, PIXELS[::-1]).tokens != seen
     assert ask(model, PIXELS[:, ::2]).usage.image_tokens == 16
+
+
+def test_values_of_16_bits_are_scaled(model):
+    grey = PIXELS[:, :, 0]
+    tokens = ask(model, grey).tokens
+    for wide in (grey.astype("<u2") * 257, grey.astype(">u2") * 257):
+        assert ask(model, wide).tokens == tokens
+    wide = grey.astype("<u2") * 257
+    image = type("Image", (), {"mode": "I;16", "convert": None, "tobytes": wide.tobytes})()
+    image.__array_interface__ = wide.__array_interface__
+    assert ask(model, image).tokens == tokens
+    with pytest.raises(mullama.InvalidArgumentError, match="mode F has no known range"):
+        ask(model, Pillow(PIXELS, "F"))
+    with pytest.raises(mullama.InvalidArgumentError, match="24 x 0 pixels is empty"):
+        ask(model, np.zeros((0, 24, 3), np.uint8))
 
 
 def test_usage_and_capabilities(model, seen, paths):

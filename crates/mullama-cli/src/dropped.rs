@@ -29,6 +29,11 @@ pub fn split(prompt: &str) -> (String, Vec<PathBuf>) {
     if paths.is_empty() { (prompt.to_owned(), paths) } else { (text.trim().to_owned(), paths) }
 }
 
+/// Whether a text begins with the path of an existing picture file.
+pub fn begins_with_picture(text: &str) -> bool {
+    path_at(text).is_some()
+}
+
 /// The picture's path at the beginning of a text, and its length there in bytes.
 fn path_at(text: &str) -> Option<(PathBuf, usize)> {
     let quote = text.chars().next().filter(|first| matches!(first, '"' | '\''));

@@ -2,6 +2,8 @@
 
 use mullama_base::nearest;
 
+use crate::dropped;
+
 /// A question or a command.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Line {
@@ -118,7 +120,8 @@ pub fn parse(text: &str) -> Result<Line, String> {
     if text.is_empty() {
         return Ok(Line::Empty);
     }
-    if !text.starts_with('/') {
+    // A path of a picture that was dropped may begin with `/` too.
+    if !text.starts_with('/') || dropped::begins_with_picture(text) {
         let text = strip_quotes(text);
         return Ok(if text.trim().is_empty() { Line::Empty } else { Line::Ask(text) });
     }

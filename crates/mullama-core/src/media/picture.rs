@@ -106,7 +106,10 @@ pub(crate) fn encode_pixels(
         _ => return Err(format!("a picture has 1, 3 or 4 channels, not {channels}")),
     };
     let expected = u64::from(width) * u64::from(height) * u64::from(channels);
-    if expected == 0 || expected != pixels.len() as u64 {
+    if expected == 0 {
+        return Err(format!("a picture of {width} x {height} pixels is empty"));
+    }
+    if expected != pixels.len() as u64 {
         return Err(format!(
             "a picture of {width} x {height} pixels and {channels} channels must have {} bytes",
             pixels.len()
@@ -128,6 +131,9 @@ fn decode(file: &[u8], most: u64) -> Result<RgbImage, Problem> {
     }
     if reader.format() == Some(ImageFormat::WebP) && !has_whole_chunks(file) {
         return Err("the image is damaged: a part of it is longer than the file".to_owned().into());
+    }
+    if reader.format() == Some(ImageFormat::Jpeg) && !has_whole_scan(file) {
+        return Err("the image is damaged: it ends within its data".to_owned().into());
     }
     let problem = |error: &ImageError| problem(error, most);
     let mut limits = Limits::default();
@@ -183,6 +189,15 @@ fn has_whole_chunks(file: &[u8]) -> bool {
         start += 8 + size + size % 2;
     }
     true
+}
+
+/// Whether the last scan of a JPEG file has an end (ITU-T T.81, B.1.1.3). The decoder fills what is missing with grey. A
+/// scan's data contain no markers: a byte 0xFF in them is followed by 0.
+fn has_whole_scan(file: &[u8]) -> bool {
+    const START_OF_SCAN: &[u8] = &[0xff, 0xda];
+    const END_OF_IMAGE: &[u8] = &[0xff, 0xd9];
+    let last = |marker: &[u8]| file.windows(2).rposition(|pair| pair == marker);
+    last(END_OF_IMAGE) > last(START_OF_SCAN)
 }
 
 fn problem(error: &ImageError, most: u64) -> String {
@@ -293,6 +308,18 @@ mod tests {
         encoder.encode_image(&red()).unwrap();
         let picture = decode(&bytes).unwrap();
         assert_eq!((picture.width, picture.height), (2, 4));
+    }
+
+    #[test]
+    fn cut_jpeg_files_are_rejected() {
+        let whole = encoded(red(), ImageFormat::Jpeg);
+        decode(&whole).unwrap();
+        // Cameras add data after the image.
+        decode(&[whole.as_slice(), b"more"].concat()).unwrap();
+        for length in [whole.len() - 2, whole.len() - 20] {
+            let problem = decode(&whole[..length]).map(drop).unwrap_err();
+            assert!(problem.contains("ends within its data"), "{problem}");
+        }
     }
 
     #[test]
