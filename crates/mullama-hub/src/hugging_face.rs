@@ -281,7 +281,10 @@ fn choose<'a>(files: &'a [File], source: &HuggingFace) -> Result<Vec<(LayerKind,
     let projector = ggufs.iter().filter(|file| is_projector(&file.path)).min_by_key(|file| {
         let (here, there) = (folder(first), folder(&file.path));
         let common = here.iter().zip(&there).take_while(|(a, b)| a == b).count();
-        (Reverse(common), there.len(), bits(&file.path).abs_diff(bits(first)))
+        // Processors compute faster with F16 than with BF16.
+        let is_brain_float =
+            quant_in(&file.path).is_some_and(|quant| quant.eq_ignore_ascii_case("BF16"));
+        (Reverse(common), there.len(), bits(&file.path).abs_diff(bits(first)), is_brain_float)
     });
     chosen.extend(projector.map(|file| (LayerKind::Projector, *file)));
     Ok(chosen)

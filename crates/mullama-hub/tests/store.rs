@@ -89,7 +89,8 @@ fn a_damaged_model_is_not_listed_and_can_be_removed() {
     assert_eq!(world.store.list().unwrap(), []);
     let error = world.store.find(&name("m")).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidModel);
-    assert_eq!(error.hint(), Some("pull the model again"));
+    assert_eq!(error.hint(), Some("pull or create the model again"));
+    assert!(error.to_string().starts_with("m:latest is damaged: blob sha256:"), "{error}");
     fs::remove_file(&whole.path).unwrap();
     assert_eq!(world.store.list().unwrap(), []);
 }
