@@ -12,6 +12,10 @@ from corpus import TEMPLATE
 from model import Config, Params
 
 
+# The temperature that the file recommends.
+TEMPERATURE = 0.2
+
+
 def _to_gguf(name: str, weight: np.ndarray) -> np.ndarray:
     """Matrices are stored transposed (outputs, inputs) in 16 bits; norms stay in 32."""
     if weight.ndim == 1:
@@ -27,6 +31,8 @@ def write(path: Path, config: Config, params: Params, tokens: list[str], merges:
     writer.add_license("MIT")
     writer.add_size_label(f"{sum(w.size for w in params.values()) / 1e6:.1f}M")
     writer.add_file_type(gguf.LlamaFileType.MOSTLY_F16)
+    # A model this small often picks a wrong token at the usual 0.8.
+    writer.add_float32("general.sampling.temp", TEMPERATURE)
 
     writer.add_vocab_size(config.vocab)
     writer.add_context_length(config.context)

@@ -43,7 +43,7 @@ def test_model_properties(demo):
     assert demo.capabilities.chat
     assert demo.capabilities.tools
     assert not demo.is_closed
-    assert demo.default_options["temperature"] == 0.8
+    assert demo.default_options["temperature"] == 0.2
     assert repr(demo).startswith("Model(name='")
     assert demo.description == "llama 1.9M F16"
     assert demo.description in repr(demo)
