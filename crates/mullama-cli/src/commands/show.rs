@@ -136,8 +136,8 @@ pub fn describe_model(found: &ResolvedModel) -> Result<String, Error> {
     let number = |key: &str| header.architecture_number(key).map(|number| number.to_string());
     let license = license(found)?;
     let facts = [
-        ("name", header.text("general.name").map(str::to_owned)),
-        ("architecture", header.text("general.architecture").map(str::to_owned)),
+        ("name", header.text("general.name").map(shorten)),
+        ("architecture", header.text("general.architecture").map(shorten)),
         ("parameters", Some(units::approximate(weights))),
         ("quantization", header.quantisation().map(str::to_owned).or_else(named)),
         ("size", Some(units::binary(header.file_size))),

@@ -308,6 +308,8 @@ fn marks_in(messages: &Value) -> usize {
 }
 
 pub(crate) fn template_error(reason: &str) -> Error {
+    // A template can raise an error with any text.
+    let reason = reason.split_whitespace().collect::<Vec<_>>().join(" ");
     Error::new(ErrorKind::Template, format!("the chat template failed: {reason}")).with_hint(
         Text::with_names("check the messages, or give another template as {chat_template}"),
     )

@@ -78,11 +78,14 @@ pub(super) fn problem(pattern: &str) -> Option<String> {
                     return Some("the class `[]` matches nothing".to_owned());
                 }
                 (length, _) = class(rest);
-                let escapes = rest[..length].split('\\').skip(1);
-                // Every second backslash is escaped by the one before it.
-                let mut kinds = escapes.filter_map(|text| text.chars().next());
-                if let Some(problem) = kinds.find_map(escape_problem) {
-                    return Some(problem);
+                let mut inner = &rest[..length];
+                while let Some(at) = inner.find('\\') {
+                    let after = &inner[at + 1..];
+                    let kind = after.chars().next().unwrap_or_default();
+                    if let Some(problem) = escape_problem(kind) {
+                        return Some(problem);
+                    }
+                    inner = after.get(kind.len_utf8()..).unwrap_or_default();
                 }
             }
             '(' if rest.starts_with(ANY) => length = ANY.len(),
