@@ -33,7 +33,9 @@ template <typename Body>
 int guarded(char ** out, Body body) noexcept {
     *out = nullptr;
     // Allocates what this thread needs to throw. glibc ends the process if there is no memory for it later.
-    (void) std::uncaught_exceptions();
+    // `volatile`, because the function counts as pure.
+    const volatile int uncaught = std::uncaught_exceptions();
+    (void) uncaught;
     const guard_scope scope;
     try {
         *out = duplicate(body());
