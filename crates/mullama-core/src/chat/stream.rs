@@ -244,10 +244,12 @@ impl ChatStream {
 
     /// The message so far. An answer that is not in the format of the template is text.
     fn parse(&self, is_partial: bool) -> Message {
-        let parse = |is_partial| parse_answer(&self.parser, &self.raw, is_partial);
-        let parsed = match parse(is_partial) {
-            // The parser ignores what does not match in a partial answer.
-            Ok(message) if is_partial && is_empty(&message) => parse(false).map(|_| message),
+        let parsed = match parse_answer(&self.parser, &self.raw, is_partial) {
+            // The parser ignores what does not match in a partial answer. The last character may be cut.
+            Ok(message) if is_partial && is_empty(&message) => {
+                let raw = self.raw.trim_end_matches(char::REPLACEMENT_CHARACTER);
+                parse_answer(&self.parser, raw, false).map(|_| message)
+            }
             parsed => parsed,
         };
         parsed.unwrap_or_else(|reason| {

@@ -457,7 +457,11 @@ impl<'a> Calls<'a> {
 
     fn choice(&mut self, children: &[usize], place: &Place) -> Result<Vec<Item>> {
         // An answer that must contain a call has no text before it, if the format lets it start with the call.
-        let has_text = |id: &usize| self.has_descendant(*id, &|parser| parser["tag"] == "content");
+        let has_text = |id: &usize| {
+            let is_text =
+                |parser: &Value| parser["tag"] == "content" || parser["tag"] == "reasoning";
+            self.has_descendant(*id, &is_text)
+        };
         let only_calls: Vec<_> = children
             .iter()
             .filter(|id| *place == Place::Outside && self.has_call(**id) && !has_text(id))
