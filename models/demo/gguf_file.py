@@ -11,7 +11,6 @@ import vocabulary
 from corpus import TEMPLATE
 from model import Config, Params
 
-
 # The temperature that the file recommends.
 TEMPERATURE = 0.2
 

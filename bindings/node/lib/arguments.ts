@@ -115,10 +115,7 @@ export function optionsOf(given: unknown): Json {
   checkOptions(given);
   const fields = Object.entries(given ?? {}).map(([name, value]) => {
     const read = () => new Reader(option(name)).read(value, '', 1);
-    return [
-      textOf(name, 'the name of a field'),
-      typeof value === 'function' ? FUNCTION : read(),
-    ];
+    return [textOf(name, 'the name of a field'), typeof value === 'function' ? FUNCTION : read()];
   });
   return JSON.stringify(Object.fromEntries(fields)) as Json;
 }

@@ -134,7 +134,12 @@ export class Model implements Disposable, AsyncDisposable {
     const pulling = new Watched<PullProgress>(options);
     try {
       const cancel = new native.Cancel();
-      const pending = native.pull(textOf(name, 'the name of the model'), pulling.options, pulling.hear, cancel);
+      const pending = native.pull(
+        textOf(name, 'the name of the model'),
+        pulling.options,
+        pulling.hear,
+        cancel,
+      );
       return await abortable(pulling.signal, pending, () => cancel.cancel());
     } catch (error) {
       throw pulling.reason(error);

@@ -64,7 +64,8 @@ class Pillow:
         return {"shape": (1, 1), "typestr": "|b1", "version": 3}
 
     def convert(self, mode):
-        assert mode == "RGBA" and self.mode not in ("I;16", "I", "F")
+        assert mode == "RGBA"
+        assert self.mode not in ("I;16", "I", "F")
         opaque = np.full((*self.array.shape[:2], 1), 255, np.uint8)
         return np.concatenate([self.array, opaque], axis=2)
 
