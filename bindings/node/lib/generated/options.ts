@@ -419,7 +419,7 @@ export interface GenerateOptions extends Abortable {
    * The samplers that run, in this order. Samplers that are not named do not run; with
    * `temperature` 0, the most likely of the remaining tokens is chosen in any case. Not for
    * `mirostat`.
-   * Default: `penalties`, `dry`, `topNSigma`, `topK`, `typicalP`, `topP`, `minP`, `xtc`, `temperature`.
+   * Default: penalties, dry, top_n_sigma, top_k, typical_p, top_p, min_p, xtc, temperature.
    */
   samplers?: SamplerKind[];
   /**
@@ -482,8 +482,8 @@ export interface GenerateOptions extends Abortable {
    */
   lark?: string;
   /**
-   * A regular expression that the whole text must match, in the syntax of the Rust crate
-   * `regex`. Default: none.
+   * A regular expression that the whole text must match, in the syntax of Rust's library for
+   * them (<https://docs.rs/regex>). Default: none.
    */
   regex?: string;
   /** A JSON schema that the text must match. Default: none. */
