@@ -12,7 +12,7 @@ use serde_json::{Map, Value, json};
 use super::gemma;
 use super::lark::{Lark, SPACE};
 use crate::sampling::{
-    ANY_TEXT, ReasoningTags, Schema, Texts, optional_reasoning, quoted, unusable,
+    ANY_TEXT, ReasoningTags, Schema, Texts, optional_reasoning, quoted, types, unusable,
 };
 use crate::{Error, ErrorKind, Result};
 
@@ -377,7 +377,8 @@ impl<'a> Calls<'a> {
                     Texts::Some(expression) => Some(expression),
                 };
                 let texts = if self.is_mixed {
-                    Some(format!("({}) & {}", texts.as_deref().unwrap_or(ANY_TEXT), NOT_JSON))
+                    let others = not_json(&self.tools[*tool].schema, value);
+                    Some(format!("({}) & {others}", texts.as_deref().unwrap_or(ANY_TEXT)))
                 } else {
                     texts
                 };
@@ -850,9 +851,40 @@ impl Tool {
     }
 }
 
-/// Texts that are not valid JSON.
-const NOT_JSON: &str =
-    r#"~(/\s*["\[{](?s:.*)|\s*(?:true|false|null|-?[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?)\s*/)"#;
+/// Texts that are no JSON. Texts that begin like a value of a type that the schema allows are excluded too: terminals
+/// are matched as far as possible, so that such a value could not end.
+fn not_json(schema: &Schema, place: &str) -> String {
+    const NUMBER: &str = r"-?[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?";
+    let types = types_at(schema, place, 0);
+    let allows = |names: &[&str]| {
+        types.as_ref().is_none_or(|types| types.iter().any(|it| names.contains(it)))
+    };
+    let values = [
+        ("null", allows(&["null"])),
+        ("(?:true|false)", allows(&["boolean"])),
+        (NUMBER, allows(&["number", "integer"])),
+    ];
+    let mut expressions = vec![r#"["\[{](?s:.*)"#.to_owned()];
+    for (value, is_allowed) in values {
+        let end = if is_allowed { "(?s:.*)" } else { r"\s*" };
+        expressions.push(format!("{value}{end}"));
+    }
+    format!(r"~(/\s*(?:{})/)", expressions.join("|"))
+}
+
+/// The types that a schema allows; `None` if it does not name them.
+fn types_at<'a>(schema: &'a Schema, place: &str, depth: usize) -> Option<Vec<&'a str>> {
+    let (place, value) = schema.resolved(place);
+    let keywords = value.as_object()?;
+    if let Some(types) = types(keywords) {
+        return Some(types);
+    }
+    let keyword = ["anyOf", "oneOf"].into_iter().find(|it| keywords.contains_key(*it))?;
+    let count = keywords[keyword].as_array().filter(|_| depth < MAX_DEPTH)?.len();
+    let choices =
+        (0..count).map(|at| types_at(schema, &format!("{place}/{keyword}/{at}"), depth + 1));
+    choices.collect::<Option<Vec<_>>>().map(|choices| choices.concat())
+}
 
 fn internal(what: &str) -> Error {
     Error::new(ErrorKind::Internal, what)

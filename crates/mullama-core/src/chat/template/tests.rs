@@ -718,6 +718,37 @@ fn optional_arguments_follow_any_number_of_required_ones() {
 }
 
 #[test]
+fn values_between_tags_are_text_or_json() {
+    let null_or_text = json!({"anyOf": [{"type": "string"}, {"type": "null"}]});
+    for (schema, values) in [
+        (null_or_text, &["null", "word", "5 apples", "true story", ""][..]),
+        (json!({"type": ["string", "integer"]}), &["5", "-12", "word", "nullable"]),
+        (json!({"type": ["string", "boolean"]}), &["true", "false", "word", "5 apples"]),
+        (json!({"type": ["string", "object"]}), &["{}", "{\"a\": 1}", "word"]),
+        (json!({}), &["null", "5", "true", "[1]", "word"]),
+    ] {
+        let parameters = json!({
+            "type": "object", "properties": {"g": schema, "h": {"type": "integer"}}, "required": ["g", "h"],
+        });
+        let tools =
+            [json!({"type": "function", "function": {"name": "f", "parameters": parameters}})];
+        let mut request = question(false);
+        request["tools"] = json!(tools);
+        let (applied, _) = apply(TAGGED, &request);
+        let parser: Value = serde_json::from_str(applied["parser"].as_str().unwrap()).unwrap();
+        let grammar =
+            Calls::new(&parser, &tools, None, false).unwrap().calls_only_grammar().unwrap();
+        for value in values {
+            let call = format!(
+                "<tool_call>\n<function=f>\n<parameter=g>\n{value}\n</parameter>\n<parameter=h>\n1\n</parameter>\n\
+                 </function>\n</tool_call>"
+            );
+            assert!(follows(&grammar, &call), "{schema}: {value}\n{grammar}");
+        }
+    }
+}
+
+#[test]
 fn answers_have_several_calls_only_if_asked() {
     for (source, separator) in [(THINKING, "\n"), (TAGGED, "\n"), (HEADERS, ", ")] {
         for is_parallel in [false, true] {
