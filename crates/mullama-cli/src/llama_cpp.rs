@@ -205,7 +205,10 @@ const PROMPT: &[Flag] = &[
         &["--in-prefix", "--in-suffix"],
         Refused("messages are formatted by the chat template; use --chat-template"),
     ),
-    flag_without_value(&["--infill", "--spm-infill"], Refused("infilling is not supported yet")),
+    flag_without_value(
+        &["--infill", "--spm-infill"],
+        Refused("use --infill-suffix TEXT; the prompt is the text before it"),
+    ),
     flag_with_value(
         &["--keep"],
         Unused("of a prompt, a control token at the start stays with --overflow shift"),

@@ -93,8 +93,8 @@ mod tests {
         let camel = super::hint("nCtx", &known, Naming::Camel).unwrap();
         assert!(camel.contains("`contextSize`"), "{camel}");
         let camel = super::hint("streaming", &known, Naming::Camel).unwrap();
-        assert!(camel.ends_with("call `streamChat`"), "{camel}");
-        assert!(hint("streaming").ends_with("call `stream_chat`"));
+        assert!(camel.ends_with("and `streamChat` instead of `chat`"), "{camel}");
+        assert!(hint("streaming").ends_with("and `stream_chat` instead of `chat`"));
     }
 
     #[test]

@@ -49,6 +49,7 @@ fn kind(expected: &str) -> &str {
         "a sequence" => "a list",
         "a map" => "an object",
         "string or map" => "a string or an object",
+        other if other.starts_with("struct ") => "an object",
         other => other,
     }
 }
