@@ -4,6 +4,7 @@ use std::io;
 
 use mullama::{Error, ErrorKind, Naming, Rendered};
 
+use crate::options::with_flag_names;
 use crate::terminal::print_message;
 
 /// Why a command ends early.
@@ -36,9 +37,9 @@ impl Failure {
         match self {
             Self::Error(error) => {
                 let Rendered { message, hint, .. } = error.render(Naming::Flag);
-                print_message(format_args!("error: {message}"));
+                print_message(format_args!("error: {}", with_flag_names(&message)));
                 if let Some(hint) = hint {
-                    print_message(format_args!(" hint: {hint}"));
+                    print_message(format_args!(" hint: {}", with_flag_names(&hint)));
                 }
                 error.kind().exit_status()
             }

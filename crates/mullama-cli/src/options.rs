@@ -88,6 +88,18 @@ pub fn read(matches: &ArgMatches) -> Result<Map<String, Value>> {
     given(matches, options.model.specs().iter().chain(options.context.specs()).chain(chat))
 }
 
+/// A message of the library, in which options with another flag than their name have that flag.
+pub fn with_flag_names(message: &str) -> String {
+    let mut options = Options::default();
+    let [generate, chat] = options.chat.option_sets();
+    let sets = [options.model.specs(), options.context.specs(), generate.specs(), chat.specs()];
+    let renamed = sets.iter().flat_map(|specs| *specs).filter(|spec| spec.flag.is_some());
+    renamed.fold(message.to_owned(), |message, spec| {
+        let name = format!("`--{}`", spec.name.replace('_', "-"));
+        message.replace(&name, &format!("`--{}`", spec.flag_name()))
+    })
+}
+
 /// The documentation of an option as help: names of options are written as flags.
 fn help(doc: &str) -> String {
     let doc = doc.split_whitespace().collect::<Vec<_>>().join(" ");
@@ -177,7 +189,7 @@ fn given<'a>(
 
 fn value(spec: &OptionSpec, values: &[&str]) -> Result<Value> {
     let text = values.last().copied().unwrap_or_default();
-    let flag = spec.flag_name();
+    let flag = format!("--{}", spec.flag_name());
     let number = |text: &str| {
         let whole = text.trim().parse::<i64>().map(Value::from).ok();
         let value = whole.or_else(|| text.trim().parse::<f64>().map(Value::from).ok());
@@ -252,13 +264,14 @@ fn value(spec: &OptionSpec, values: &[&str]) -> Result<Value> {
     })
 }
 
-/// Whether a text is the word that the help states as the default, such as `all` or `random`.
+/// Whether a text is the word that the help states as the default, such as `all` or `random`. Free text is never one.
 fn is_default(spec: &OptionSpec, text: &str) -> bool {
-    const WORDS: [&str; 4] = ["all", "none", "random", "unlimited"];
+    const WORDS: [&str; 5] = ["all", "none", "off", "random", "unlimited"];
+    let is_free = matches!(spec.kind.flag, FlagForm::Text(_) | FlagForm::Texts | FlagForm::Pair(_));
     let default = spec.doc.rsplit_once("Default:").map(|(_, default)| default.replace('`', ""));
     let word = default.as_deref().and_then(|it| it.split_whitespace().next());
     let word = word.unwrap_or_default().trim_end_matches(['.', ';', ',']);
-    WORDS.contains(&word) && word.eq_ignore_ascii_case(text)
+    !is_free && WORDS.contains(&word) && word.eq_ignore_ascii_case(text)
 }
 
 /// Whether the text is one of `a|b|c`, ignoring case.
@@ -341,6 +354,17 @@ mod tests {
     }
 
     #[test]
+    fn messages_have_the_names_of_flags() {
+        let message = with_flag_names("option `--devices`: x; see `--n-gpu-layers`, `--max-gpus`");
+        assert_eq!(message, "option `--device`: x; see `--n-gpu-layers`, `--max-gpu`");
+        let error = value(
+            ModelParams::default().specs().iter().find(|it| it.name == "max_gpus").unwrap(),
+            &["x"],
+        );
+        assert!(error.unwrap_err().to_string().contains("option `--max-gpu`: `x` is not a number"));
+    }
+
+    #[test]
     fn words_of_defaults_are_values() {
         let options = |arguments: &[&str]| read(&parse(arguments)).unwrap();
         for (flag, word) in [
@@ -351,10 +375,12 @@ mod tests {
             ("--override-tensor", "none"),
             ("--seed", "random"),
             ("--max-queue", "Unlimited"),
+            ("--logprobs", "off"),
         ] {
             assert_eq!(options(&[flag, word]), Map::new(), "{flag} {word}");
         }
         assert_eq!(options(&["--device", "none"])["devices"], serde_json::json!(["none"]));
+        assert_eq!(options(&["--regex", "none"])["regex"], "none");
     }
 
     #[test]
@@ -416,15 +442,15 @@ mod tests {
             let matches = parse(arguments);
             read(&matches).and_then(Options::parse).map(drop).unwrap_err().to_string()
         };
-        assert!(refused(&["--tensor-split", "a,b"]).contains("`tensor-split`"));
-        assert!(refused(&["--top-k", "many"]).contains("`top-k`"));
+        assert!(refused(&["--tensor-split", "a,b"]).contains("`--tensor-split`"));
+        assert!(refused(&["--top-k", "many"]).contains("`--top-k`"));
         assert!(
             refused(&["--n-gpu-layers", "lots"])
                 .contains("expected a number or one of all, auto, not lots")
         );
-        assert!(refused(&["--json-schema", "{"]).contains("`json-schema`"));
+        assert!(refused(&["--json-schema", "{"]).contains("`--json-schema`"));
         let samplers = refused(&["--samplers", "top_k,top_q"]);
         assert!(samplers.contains("expected one of `penalties`, `dry`"), "{samplers}");
-        assert!(refused(&["--top-k", "nan"]).contains("`top-k`"));
+        assert!(refused(&["--top-k", "nan"]).contains("`--top-k`"));
     }
 }
