@@ -16,6 +16,10 @@ fail() {
     exit 1
 }
 
+if (($# > 0)) && [[ $1 != vulkan ]]; then
+    fail "there is no set-up for $1; only for vulkan. docs/guide/gpu.md lists what the others need"
+fi
+
 as_root=()
 [[ $(id -u) == 0 ]] || as_root=(sudo -n)
 quietly() { "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive "$@" >&2; }

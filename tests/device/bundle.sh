@@ -3,7 +3,7 @@
 # tests/device/bundle.sh MODULE OUT.tgz
 #
 # MODULE is a backend's module, such as libggml-cuda.so. Run from the repository's root after `make wheel`.
-# The archive contains the wheel's files (engine, command, Python module), the GPU tests in Rust, the benchmark,
+# The archive contains the wheel's files (engine, Python module), the command, the GPU tests in Rust, the benchmark,
 # and the program that creates test models. On the other machine, unpack it anywhere and run `./run.sh`.
 set -euo pipefail
 
@@ -25,11 +25,12 @@ python3 -m zipfile -e target/wheels/mullama-*.whl "$scratch/python"
 for old in sse42 sandybridge ivybridge piledriver; do
     rm "$scratch/python/mullama/lib/libggml-cpu-$old.so"
 done
+cp "$release/mullama" "$scratch/python/mullama/lib/"
 cp "$module" "$scratch/backends/${kind%%-*}/"
 
 arguments=()
 for test in "${tests[@]}"; do arguments+=(--test "$test"); done
-cargo test --release --features full --package mullama "${arguments[@]}" --no-run --message-format json |
+cargo test --release --features full "${arguments[@]}" --no-run --message-format json |
     python3 -c '
 import json, sys
 for line in sys.stdin:
