@@ -851,7 +851,7 @@ impl Tool {
     }
 }
 
-/// Texts that are no JSON. Texts that begin like a value of a type that the schema allows are excluded too: terminals
+/// Texts that are not JSON. Texts that begin like a value of a type that the schema allows are excluded too: terminals
 /// are matched as far as possible, so that such a value could not end.
 fn not_json(schema: &Schema, place: &str) -> String {
     const NUMBER: &str = r"-?[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?";
