@@ -381,7 +381,8 @@ def run_all(device: Device) -> None:
         device.step("speed alone, against a bare loop", speeds)
         device.step("speed of many requests", many)
         device.step("what is planned, and what is allocated", planned)
-    making.kill()
+    if making is not None:
+        making.kill()
     device.step("predicted and measured speeds", predicted)
 
 
