@@ -606,6 +606,28 @@ fn long_conversations_render_within_limits() {
     assert!(prompt.contains("message 9999"));
 }
 
+/// A question with one tool, `f`, that has the parameters given.
+fn question_with(parameters: &Value) -> Value {
+    let mut request = question(false);
+    request["tools"] =
+        json!([{"type": "function", "function": {"name": "f", "parameters": parameters}}]);
+    request
+}
+
+/// The engine's parser of the answers to a request.
+fn engine_parser(source: &str, request: &Value) -> Value {
+    let (applied, _) = apply(source, request);
+    serde_json::from_str(applied["parser"].as_str().unwrap()).unwrap()
+}
+
+/// The grammar of answers to a request that have nothing but calls.
+fn grammar_of(source: &str, request: &Value) -> crate::Result<String> {
+    let parser = engine_parser(source, request);
+    let tools = request["tools"].as_array().unwrap();
+    let is_parallel = request["parallel_tool_calls"] == true;
+    Calls::new(&parser, tools, None, is_parallel).unwrap().calls_only_grammar()
+}
+
 /// Whether a complete text matches a grammar.
 fn follows(grammar: &str, text: &str) -> bool {
     let mut bytes: Vec<Vec<u8>> = (0..=u8::MAX).map(|byte| vec![byte]).collect();
@@ -629,9 +651,7 @@ fn call_grammars_enforce_argument_schemas() {
     });
     let parameters =
         json!({"type": "object", "properties": properties, "required": ["city", "days"]});
-    let tools = [json!({"type": "function", "function": {"name": "f", "parameters": parameters}})];
-    let mut request = question(false);
-    request["tools"] = json!(tools);
+    let request = question_with(&parameters);
     let json = |city: &str, days: u32| format!("{{\"city\": \"{city}\", \"days\": {days}}}");
     let tags = |city: &str, days: u32, note: &str| {
         format!(
@@ -676,10 +696,7 @@ fn call_grammars_enforce_argument_schemas() {
             ],
         ),
     ] {
-        let (applied, _) = apply(source, &request);
-        let parser: Value = serde_json::from_str(applied["parser"].as_str().unwrap()).unwrap();
-        let grammar =
-            Calls::new(&parser, &tools, None, false).unwrap().calls_only_grammar().unwrap();
+        let grammar = grammar_of(source, &request).unwrap();
         for text in good {
             assert!(follows(&grammar, &text), "{name}: {text}\n{grammar}");
         }
@@ -687,9 +704,9 @@ fn call_grammars_enforce_argument_schemas() {
             assert!(!follows(&grammar, &text), "{name}: {text}\n{grammar}");
         }
     }
-    let (applied, _) = apply(HEADERS, &request);
-    let parser: Value = serde_json::from_str(applied["parser"].as_str().unwrap()).unwrap();
-    let calls = Calls::new(&parser, &tools, None, false).unwrap();
+    let parser = engine_parser(HEADERS, &request);
+    let tools = request["tools"].as_array().unwrap();
+    let calls = Calls::new(&parser, tools, None, false).unwrap();
     assert_eq!(calls.start_pattern().unwrap(), "(\\{\\s*\"(?:name|parameters)\"\\s*:)");
 }
 
@@ -700,14 +717,8 @@ fn optional_arguments_follow_any_number_of_required_ones() {
         let properties: Value =
             names.iter().map(|name| ((*name).to_owned(), json!({"type": "string"}))).collect();
         let parameters = json!({"type": "object", "properties": properties, "required": required});
-        let tools =
-            [json!({"type": "function", "function": {"name": "f", "parameters": parameters}})];
-        let mut request = question(false);
-        request["tools"] = json!(tools);
-        let (applied, _) = apply(TAGGED, &request);
-        let parser: Value = serde_json::from_str(applied["parser"].as_str().unwrap()).unwrap();
-        let grammar =
-            Calls::new(&parser, &tools, None, false).unwrap().calls_only_grammar().unwrap();
+        let request = question_with(&parameters);
+        let grammar = grammar_of(TAGGED, &request).unwrap();
         for given in 0..=names.len() {
             let argument = |name: &&str| format!("<parameter={name}>\nx\n</parameter>\n");
             let arguments: String = names[..given].iter().map(argument).collect();
@@ -730,14 +741,8 @@ fn values_between_tags_are_text_or_json() {
         let parameters = json!({
             "type": "object", "properties": {"g": schema, "h": {"type": "integer"}}, "required": ["g", "h"],
         });
-        let tools =
-            [json!({"type": "function", "function": {"name": "f", "parameters": parameters}})];
-        let mut request = question(false);
-        request["tools"] = json!(tools);
-        let (applied, _) = apply(TAGGED, &request);
-        let parser: Value = serde_json::from_str(applied["parser"].as_str().unwrap()).unwrap();
-        let grammar =
-            Calls::new(&parser, &tools, None, false).unwrap().calls_only_grammar().unwrap();
+        let request = question_with(&parameters);
+        let grammar = grammar_of(TAGGED, &request).unwrap();
         for value in values {
             let call = format!(
                 "<tool_call>\n<function=f>\n<parameter=g>\n{value}\n</parameter>\n<parameter=h>\n1\n</parameter>\n\
@@ -754,10 +759,7 @@ fn answers_have_several_calls_only_if_asked() {
         for is_parallel in [false, true] {
             let mut request = question(true);
             request["parallel_tool_calls"] = json!(is_parallel);
-            let (applied, _) = apply(source, &request);
-            let parser: Value = serde_json::from_str(applied["parser"].as_str().unwrap()).unwrap();
-            let calls = Calls::new(&parser, &[weather()], None, is_parallel).unwrap();
-            let grammar = calls.calls_only_grammar().unwrap();
+            let grammar = grammar_of(source, &request).unwrap();
             let call = match source {
                 THINKING => {
                     "<tool_call>\n{\"name\": \"get_weather\", \"arguments\": {\"city\": \"Paris\"}}\n</tool_call>"
@@ -785,14 +787,8 @@ fn unsupported_schemas_are_rejected() {
     ] {
         let mut parameters = parameters.clone();
         parameters[keyword] = value;
-        let tools =
-            [json!({"type": "function", "function": {"name": "f", "parameters": parameters}})];
-        let mut request = question(false);
-        request["tools"] = json!(tools);
-        let (applied, _) = apply(TAGGED, &request);
-        let parser: Value = serde_json::from_str(applied["parser"].as_str().unwrap()).unwrap();
-        let calls = Calls::new(&parser, &tools, None, false).unwrap();
-        let error = calls.calls_only_grammar().unwrap_err().to_string();
+        let request = question_with(&parameters);
+        let error = grammar_of(TAGGED, &request).unwrap_err().to_string();
         assert!(error.contains(&format!("`{keyword}` at # of `f`")), "{error}");
     }
 }
