@@ -628,10 +628,10 @@ impl<'a> Calls<'a> {
                         // The first argument is not preceded by a separator. Those that follow may be the same or
                         // others: the optional ones.
                         let mut all = arguments.clone();
-                        let is_other =
-                            |(name, _): &&(String, String)| all.iter().all(|(it, _)| it != name);
-                        let others: Vec<_> = others.iter().filter(is_other).cloned().collect();
-                        all.extend(others);
+                        let is_other = |(name, _): &&(String, String)| {
+                            arguments.iter().all(|(it, _)| it != name)
+                        };
+                        all.extend(others.iter().filter(is_other).cloned());
                         let rule = self.arguments(&all, Some((before, after)), true, place)?;
                         items.next();
                         parts.push(Item::Rule(rule));
